@@ -1,0 +1,124 @@
+//! Every bound on what comes in or is kept, by name. A limit that is not here does not exist.
+
+/// Bytes of a stored value (COMMITTER: sled puts larger leaves into never-synced blob files).
+pub const VALUE_BYTES_MAX: usize = 7_000;
+/// Rows that one round may write.
+pub const ROUND_ROWS_MAX: usize = 4_096;
+/// Bytes that one round may write.
+pub const ROUND_BYTES_MAX: usize = 4 << 20;
+/// Commands that one round takes in.
+pub const ROUND_COMMANDS_MAX: usize = 256;
+/// Commands that wait for the committer.
+pub const QUEUE_COMMANDS_MAX: usize = 4_096;
+/// Of these, how many one principal may hold.
+pub const QUEUE_COMMANDS_PER_PRINCIPAL_MAX: usize = 1_024;
+/// A round that takes longer than this ends the process: the engine hangs.
+pub const ROUND_MS_MAX: u64 = 10_000;
+/// Free disk space below which writes are refused.
+pub const SPACE_RESERVE_BYTES: u64 = 64 << 20;
+/// At most one high-water mark in this time.
+pub const MARK_INTERVAL_MS: u64 = 100;
+
+/// Tokens of one transaction.
+pub const TOKENS_PER_TRANSACTION_MAX: usize = 4;
+/// Parties of one transaction.
+pub const PARTIES_MAX: usize = 4;
+/// Redemptions a grant may name.
+pub const USES_MAX: u32 = 100;
+/// Remembered successful requests of one transaction.
+pub const REQUESTS_REMEMBERED_MAX: usize = 24;
+/// How long a request is remembered.
+pub const REQUEST_MEMORY_MS: u64 = 24 * 60 * 60 * 1000;
+/// Bytes of a request id, least and most.
+pub const REQUEST_ID_BYTES: std::ops::RangeInclusive<usize> = 16..=32;
+/// Characters of a reference, merchant id or ticket.
+pub const REFERENCE_CHARS_MAX: usize = 64;
+/// Characters of an export's reason.
+pub const REASON_CHARS_MAX: usize = 200;
+/// Longest time from opening to `release_until`, whatever a site or allowance says.
+pub const RELEASE_MS_MAX: u64 = 400 * crate::clock::DAY_MS;
+/// Years that a card's expiry may lie ahead.
+pub const CARD_YEARS_AHEAD_MAX: u16 = 20;
+/// Characters of a card holder's name.
+pub const CARD_HOLDER_CHARS_MAX: usize = 60;
+/// Characters of an account holder's name (SEPA).
+pub const ACCOUNT_HOLDER_CHARS_MAX: usize = 70;
+/// Characters of a postcode.
+pub const POSTAL_CODE_CHARS_MAX: usize = 16;
+/// Characters of an address line.
+pub const ADDRESS_LINE_CHARS_MAX: usize = 80;
+/// Characters of any number (PAN, IBAN, account) as it comes in, separators included.
+pub const NUMBER_CHARS_MAX: usize = 48;
+
+/// How long a security code stays in memory (monotonic).
+pub const SECURITY_CODE_MS: u64 = 15 * 60 * 1000;
+/// How long a released security code may be repeated to the same principal and request id.
+pub const SECURITY_CODE_REPEAT_MS: u64 = 60 * 1000;
+/// Security codes in memory at once.
+pub const SECURITY_CODES_MAX: usize = 100_000;
+
+/// Principals of a vault.
+pub const PRINCIPALS_MAX: usize = 10_000;
+/// Rows of the allow-list.
+pub const ALLOWANCES_MAX: usize = 10_000;
+/// Pending actions at once.
+pub const PENDING_ACTIONS_MAX: usize = 64;
+/// A pending action lapses after this.
+pub const PENDING_ACTION_MS: u64 = 24 * 60 * 60 * 1000;
+/// Characters of a principal's name.
+pub const NAME_CHARS_MAX: usize = 64;
+/// Sites of one principal.
+pub const SITES_MAX: usize = 16;
+/// Bytes of a certificate in PEM.
+pub const CERTIFICATE_PEM_BYTES_MAX: usize = 16 << 10;
+/// Bytes of a certificate's URI.
+pub const CERTIFICATE_URI_BYTES_MAX: usize = 256;
+
+/// Bad tries that lock a human principal (PCI DSS 8.3.4).
+pub const BAD_TRIES_MAX: u8 = 10;
+/// How long it stays locked (PCI DSS 8.3.4).
+pub const LOCK_MS: u64 = 30 * 60 * 1000;
+/// A session ends after this time without a call (PCI DSS 8.2.8).
+pub const SESSION_IDLE_MS: u64 = 15 * 60 * 1000;
+/// A session ends after this time in any case.
+pub const SESSION_MS_MAX: u64 = 8 * 60 * 60 * 1000;
+/// Sessions of one principal.
+pub const SESSIONS_PER_PRINCIPAL_MAX: usize = 16;
+/// A principal that did not call for this time is disabled (PCI DSS 8.2.6).
+pub const IDLE_DAYS_MAX: u64 = 90;
+/// Bytes of a secret or session at `Login`.
+pub const SECRET_BYTES_MAX: usize = 128;
+/// Bytes of a passphrase; least and most.
+pub const PASSPHRASE_BYTES: std::ops::RangeInclusive<usize> = 12..=1024;
+
+/// Denials a minute and principal that get an entry each; further ones are summed up.
+pub const DENIALS_PER_MINUTE: u32 = 100;
+/// A clock jump past this is an entry and an alarm.
+pub const CLOCK_STEP_MS: u64 = 5 * 60 * 1000;
+
+/// Bytes of a gRPC message that comes in.
+pub const MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// Connections at once.
+pub const CONNECTIONS_MAX: usize = 1_024;
+/// Handshakes at once.
+pub const HANDSHAKES_MAX: usize = 64;
+/// A TLS handshake that takes longer is dropped.
+pub const HANDSHAKE_MS_MAX: u64 = 5_000;
+/// Calls at once on one connection.
+pub const CALLS_PER_CONNECTION_MAX: u32 = 256;
+/// Bytes of a request's header list.
+pub const HEADER_BYTES_MAX: u32 = 16 << 10;
+/// A call takes no longer than this.
+pub const DEADLINE_MS_MAX: u64 = 30_000;
+/// A connection lives no longer than this (certificates are looked at again).
+pub const CONNECTION_AGE_MS_MAX: u64 = 60 * 60 * 1000;
+/// Calls a second and principal, unless configured.
+pub const CALLS_PER_SECOND_DEFAULT: u32 = 20_000;
+/// After SIGTERM, calls under way have this long.
+pub const DRAIN_MS_MAX: u64 = 10_000;
+/// Exports at once a principal.
+pub const EXPORTS_PER_PRINCIPAL_MAX: usize = 2;
+/// Bytes of one piece of an export.
+pub const EXPORT_PIECE_BYTES: usize = 48 << 10;
+/// Kinds that an export's filter may name.
+pub const EXPORT_KINDS_MAX: usize = 32;
