@@ -1,1 +1,305 @@
-//! vault
+//! The vault: the use cases, and the one door through which every change and every release goes.
+//!
+//! [`Vault`] is the handle that the api holds: it queues commands for the committer's thread and
+//! gives readers what they may read. Plaintext leaves only inside a [`command::Done`] that a
+//! durable round unlocked.
+
+mod admin;
+mod batch;
+mod codes;
+pub mod command;
+mod commands;
+pub mod committer;
+mod export;
+mod floods;
+mod gate;
+mod head;
+mod load;
+mod open;
+mod open_transaction;
+mod proofs;
+mod publish;
+mod rates;
+mod redeem;
+mod redo;
+mod registry;
+mod requests;
+mod rows;
+mod sessions;
+mod state;
+mod tokenize;
+mod tokens;
+mod watchdog;
+mod withheld;
+
+pub use export::{ExportRequest, Piece};
+pub use gate::{Gate, GateError};
+pub use head::Head;
+pub use load::LoadError;
+pub use open::{Founding, House, OpenError, create, open};
+pub use publish::Published;
+pub use registry::{Change, Pending, Registry};
+pub use sessions::Sessions;
+
+use crate::clock::Clock;
+use crate::ids::{PrincipalId, VaultId};
+use crate::keys::Keyring;
+use crate::ledger::VerifierKey;
+use crate::limits;
+use crate::policy::Denial;
+use crate::secret::SecretText;
+use crate::store::Reader;
+use command::{Admin, Ask, Caller, Done, Note, Refusal, Work};
+use committer::{Committer, Shared, Turn};
+use ed25519_dalek::SigningKey;
+use publish::Publisher;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
+
+/// An open vault.
+pub struct Vault {
+    id: VaultId,
+    queue: mpsc::Sender<Turn>,
+    shares: Shares,
+    shared: Shared,
+    publisher: Publisher,
+    reader: Arc<dyn Reader>,
+    clock: Clock,
+    signing: SigningKey,
+    verifier: VerifierKey,
+    store_name: &'static str,
+    /// Sessions of people.
+    pub sessions: Sessions,
+    logins: Mutex<HashMap<PrincipalId, Arc<tokio::sync::Mutex<()>>>>,
+    exports: Arc<Mutex<HashMap<PrincipalId, usize>>>,
+    threads: Mutex<Option<Threads>>,
+}
+
+struct Threads {
+    committing: JoinHandle<()>,
+    publishing: JoinHandle<()>,
+}
+
+impl Vault {
+    #[allow(clippy::too_many_arguments)] // the parts that `open` put together
+    fn start(
+        id: VaultId,
+        house: &House,
+        committer: Committer,
+        shared: Shared,
+        publisher: Publisher,
+        publishing: JoinHandle<()>,
+        reader: Arc<dyn Reader>,
+        signing: SigningKey,
+        verifier: VerifierKey,
+        store_name: &'static str,
+    ) -> std::io::Result<Vault> {
+        let (queue, turns) = mpsc::channel(limits::QUEUE_COMMANDS_MAX);
+        watchdog::Watchdog::watch(&committer.watchdog(), house.clock.clone())?;
+        let committing = std::thread::Builder::new()
+            .name("committer".to_owned())
+            .spawn(move || committer::run(committer, turns))?;
+        Ok(Vault {
+            id,
+            queue,
+            shares: Shares::default(),
+            shared,
+            publisher,
+            reader,
+            clock: house.clock.clone(),
+            signing,
+            verifier,
+            store_name,
+            sessions: Sessions::default(),
+            logins: Mutex::default(),
+            exports: Arc::default(),
+            threads: Mutex::new(Some(Threads {
+                committing,
+                publishing,
+            })),
+        })
+    }
+
+    /// The vault's id.
+    pub fn id(&self) -> VaultId {
+        self.id
+    }
+
+    /// Who is enrolled now.
+    pub fn registry(&self) -> Arc<Registry> {
+        self.shared.registry.load_full()
+    }
+
+    /// The head of the last durable round.
+    pub fn head(&self) -> Arc<Head> {
+        self.shared.head.load_full()
+    }
+
+    /// The ledger's public key.
+    pub fn verifier(&self) -> &VerifierKey {
+        &self.verifier
+    }
+
+    /// The storage engine.
+    pub fn store_name(&self) -> &'static str {
+        self.store_name
+    }
+
+    /// The newest published checkpoint.
+    pub fn published(&self) -> Option<Published> {
+        self.publisher.published()
+    }
+
+    /// Whether marks can't be written.
+    pub fn marks_are_failing(&self) -> bool {
+        self.publisher.is_failing()
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Sends a command through the door and waits for its answer. `deadline_ms` is monotonic.
+    ///
+    /// # Errors
+    /// [`Refusal`]; nothing was released then.
+    pub async fn ask(&self, caller: Caller, work: Work, deadline_ms: u64) -> Result<Done, Refusal> {
+        let _share = self.shares.take(caller.id())?;
+        let (reply, answer) = oneshot::channel();
+        let ask = Box::new(Ask {
+            caller,
+            work,
+            deadline_ms,
+            reply,
+        });
+        self.queue
+            .try_send(Turn::Ask(ask))
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => Refusal::QueueFull,
+                mpsc::error::TrySendError::Closed(_) => Refusal::Sealed,
+            })?;
+        answer.await.unwrap_or(Err(Refusal::Sealed))
+    }
+
+    /// Lets the committer do its housekeeping. Called once a second; never waits.
+    pub fn tick(&self) {
+        let _ = self.queue.try_send(Turn::Tick);
+    }
+
+    /// Judges a human's secret and counts the try. Tries of one principal run one after the other,
+    /// so that parallel guesses don't slip past the lock. A good one begins a session.
+    ///
+    /// # Errors
+    /// [`Denial::BadSecret`], [`Denial::Locked`], or what the door says.
+    pub async fn login(
+        &self,
+        caller: Caller,
+        secret: SecretText,
+        deadline_ms: u64,
+    ) -> Result<SecretText, Refusal> {
+        let principal = caller
+            .principal
+            .clone()
+            .ok_or(Refusal::Denied(Denial::BadSecret))?;
+        let turn = {
+            let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(logins.entry(principal.id).or_default())
+        };
+        let _turn = turn.lock().await;
+        let registry = self.registry();
+        let current = registry
+            .principal(principal.id)
+            .ok_or(Refusal::Denied(Denial::PrincipalDisabled))?;
+        // While locked the secret is not even looked at; the committer says so, with an entry.
+        let locked = current.locked_until > self.clock.now();
+        let hash = current.secret_hash.clone();
+        let good = !locked
+            && tokio::task::spawn_blocking(move || crate::keys::password::verify(&secret, &hash))
+                .await
+                .unwrap_or(false);
+        let tried = Work::Admin(Box::new(Admin::LoginTried(good)));
+        self.ask(caller, tried, deadline_ms).await?;
+        Ok(self
+            .sessions
+            .begin(principal.id, self.clock.monotonic_ms()))
+    }
+
+    /// Seals or stops: a last entry, the last round, the last mark; then keys leave memory with
+    /// this handle. Blocks until the threads have ended.
+    pub fn close(&self, note: Note) {
+        let Some(threads) = self
+            .threads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        else {
+            return;
+        };
+        let (reply, _answer) = oneshot::channel();
+        for turn in [
+            Turn::Ask(Box::new(Ask {
+                caller: Caller::vault(),
+                work: Work::Note(note),
+                deadline_ms: u64::MAX,
+                reply,
+            })),
+            Turn::Stop,
+        ] {
+            if self.queue.blocking_send(turn).is_err() {
+                break;
+            }
+        }
+        if threads.committing.join().is_err() {
+            tracing::error!(alarm = "panic", "the committer ended with a panic");
+        }
+        self.publisher.stop();
+        if threads.publishing.join().is_err() {
+            tracing::error!(alarm = "panic", "the publisher ended with a panic");
+        }
+    }
+
+    fn ring(&self) -> std::sync::RwLockReadGuard<'_, Keyring> {
+        self.shared.ring.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many commands of each principal wait: nobody may fill the queue alone.
+#[derive(Default)]
+struct Shares {
+    waiting: Arc<Mutex<HashMap<Option<PrincipalId>, usize>>>,
+}
+
+struct Share {
+    waiting: Arc<Mutex<HashMap<Option<PrincipalId>, usize>>>,
+    of: Option<PrincipalId>,
+}
+
+impl Shares {
+    fn take(&self, of: Option<PrincipalId>) -> Result<Share, Refusal> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = waiting.entry(of).or_default();
+        if *count >= limits::QUEUE_COMMANDS_PER_PRINCIPAL_MAX {
+            return Err(Refusal::QueueFull);
+        }
+        *count += 1;
+        Ok(Share {
+            waiting: Arc::clone(&self.waiting),
+            of,
+        })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = waiting.get_mut(&self.of) {
+            *count -= 1;
+            if *count == 0 {
+                waiting.remove(&self.of);
+            }
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! What the one door takes in and gives out. Every change and every release is an [`Ask`].
+
+use crate::clock::Timestamp;
+use crate::ids::{ActionId, PrincipalId, TransactionId};
+use crate::payment::{Details, Masked, SecurityCode, Token};
+use crate::policy::{
+    Allowance, AllowanceKey, Denial, FieldSet, Principal, Purpose, Rpc, Terms,
+};
+use crate::secret::SecretText;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Who calls, as the api established it.
+#[derive(Clone)]
+pub struct Caller {
+    /// The principal; none for the vault itself and for unknown callers.
+    pub principal: Option<Arc<Principal>>,
+    /// Network address, or "-" for the vault itself.
+    pub origin: Arc<str>,
+}
+
+impl Caller {
+    /// The vault itself.
+    pub fn vault() -> Caller {
+        Caller {
+            principal: None,
+            origin: Arc::from("-"),
+        }
+    }
+
+    /// The principal's id.
+    pub fn id(&self) -> Option<PrincipalId> {
+        self.principal.as_ref().map(|p| p.id)
+    }
+}
+
+/// A client's random request id. No `Debug`: whoever has it and the keyring opens the answer.
+#[derive(Clone)]
+pub struct RequestId(zeroize::Zeroizing<Vec<u8>>);
+
+impl RequestId {
+    /// Takes the bytes over; their number was checked by the api.
+    pub fn new(bytes: Vec<u8>) -> RequestId {
+        RequestId(zeroize::Zeroizing::new(bytes))
+    }
+
+    /// The bytes, for the keyed hash.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// How a processor's work ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum WorkResult {
+    /// Done.
+    Succeeded = 1,
+    /// Refused by issuer or bank.
+    Declined = 2,
+    /// Failed for a technical reason.
+    Failed = 3,
+}
+
+impl WorkResult {
+    /// Its name in the ledger.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            WorkResult::Succeeded => "succeeded",
+            WorkResult::Declined => "declined",
+            WorkResult::Failed => "failed",
+        }
+    }
+}
+
+/// A command.
+pub enum Work {
+    /// `OpenTransaction`.
+    Open {
+        /// For retries.
+        request: RequestId,
+        /// The terms.
+        terms: Box<Terms>,
+    },
+    /// `GetTransaction`.
+    Get {
+        /// The transaction.
+        transaction: TransactionId,
+    },
+    /// `Tokenize`.
+    Tokenize {
+        /// For retries.
+        request: RequestId,
+        /// The transaction.
+        transaction: TransactionId,
+        /// The details.
+        details: Box<Details>,
+        /// The security code, if any.
+        code: Option<SecurityCode>,
+        /// The token that is replaced, if any.
+        replaces: Option<Token>,
+    },
+    /// `Redeem`.
+    Redeem {
+        /// For retries.
+        request: RequestId,
+        /// The transaction.
+        transaction: TransactionId,
+        /// The token.
+        token: Token,
+        /// Why.
+        purpose: Purpose,
+        /// What.
+        fields: FieldSet,
+    },
+    /// `ReportOutcome`.
+    Report {
+        /// For retries.
+        request: RequestId,
+        /// The transaction.
+        transaction: TransactionId,
+        /// The token.
+        token: Token,
+        /// How it ended.
+        result: WorkResult,
+        /// The processor's reference.
+        reference: String,
+    },
+    /// `DescribeToken`.
+    Describe {
+        /// The transaction.
+        transaction: TransactionId,
+        /// The token.
+        token: Token,
+    },
+    /// `RevokeToken`.
+    Revoke {
+        /// The transaction.
+        transaction: TransactionId,
+        /// The token.
+        token: Token,
+    },
+    /// `CloseTransaction`.
+    Close {
+        /// The transaction.
+        transaction: TransactionId,
+    },
+    /// A call that the door refused before anything was read: an entry.
+    Refused {
+        /// The call.
+        rpc: Rpc,
+        /// Why.
+        denial: Denial,
+        /// The transaction that it named, when that could be read.
+        transaction: Option<TransactionId>,
+    },
+    /// `ExportLog` begins: an entry before the first byte.
+    Export {
+        /// Reason, ticket, range and filter, in words.
+        detail: Vec<(&'static str, String)>,
+    },
+    /// A change of principals, allow-list or secrets. Runs in a round of its own.
+    Admin(Box<Admin>),
+    /// Something that the vault itself notes.
+    Note(Note),
+}
+
+/// A change by operators, or to a human's credentials.
+pub enum Admin {
+    /// `CreatePrincipal`, its credential already extracted from the certificate.
+    CreatePrincipal(Principal),
+    /// `DisablePrincipal`.
+    DisablePrincipal(PrincipalId),
+    /// `RotateSecret`, with the new secret's hash.
+    SetSecret(PrincipalId, String),
+    /// `SetAllowance`; `None` takes it away.
+    SetAllowance(AllowanceKey, Option<Allowance>),
+    /// `ApproveAction`.
+    Approve(ActionId),
+    /// `Login`: whether the secret was right.
+    LoginTried(bool),
+    /// `Logout`.
+    LoggedOut,
+    /// The first call of a day by a principal: for the 90-day rule.
+    Seen(PrincipalId),
+}
+
+/// What the vault notes without being asked.
+pub enum Note {
+    /// Once a second: housekeeping.
+    Tick,
+    /// The vault was made.
+    Created,
+    /// The log starts (the vault serves).
+    Started {
+        /// What happened while nobody wrote: keys made without an entry, a repaired row.
+        findings: Vec<String>,
+    },
+    /// The log ends (orderly stop).
+    Stopped,
+    /// The vault was unsealed.
+    Unsealed,
+    /// Failed tries to unseal since the last entry.
+    UnsealRefused(u32),
+    /// The vault is being sealed.
+    Sealed,
+    /// Refused handshakes since the last such entry, by origin and reason.
+    Handshakes(Vec<(String, u64)>),
+}
+
+/// What a command did.
+pub enum Done {
+    /// The transaction.
+    Opened {
+        /// Its id.
+        transaction: TransactionId,
+        /// Index of the entry.
+        entry: u64,
+    },
+    /// The transaction's standing.
+    Got(Box<Standing>),
+    /// The token.
+    Tokenized {
+        /// The token.
+        token: Token,
+        /// What may be shown.
+        masked: Masked,
+        /// Index of the entry.
+        entry: u64,
+        /// Whether this repeats an earlier success.
+        replayed: bool,
+    },
+    /// Plaintext.
+    Redeemed(Box<Redeemed>),
+    /// The result is recorded.
+    Reported {
+        /// Index of the entry.
+        entry: u64,
+        /// Whether this repeats an earlier success.
+        replayed: bool,
+    },
+    /// What stands behind a token.
+    Described(Box<Described>),
+    /// An entry was written; nothing else to say.
+    Noted {
+        /// Index of the entry.
+        entry: u64,
+    },
+    /// The transaction is closed.
+    Closed {
+        /// Index of the entry.
+        entry: u64,
+        /// When its release bucket's key ends at the latest.
+        unreadable_after: Timestamp,
+    },
+    /// The change waits for another operator.
+    Pending(ActionId),
+}
+
+/// A transaction's standing.
+pub struct Standing {
+    /// The terms; a party's own grants only, for a party.
+    pub terms: Terms,
+    /// Whether it is closed.
+    pub closed: bool,
+    /// Its tokens: reference, masked, revoked, created.
+    pub tokens: Vec<TokenSummary>,
+}
+
+/// A token without what makes it redeemable.
+pub struct TokenSummary {
+    /// Its reference.
+    pub reference: crate::ids::TokenReference,
+    /// What may be shown.
+    pub masked: Masked,
+    /// Whether it is revoked.
+    pub revoked: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// What a redemption gives.
+pub struct Redeemed {
+    /// The details, of which the api sends `fields` only.
+    pub details: Details,
+    /// The granted fields, without those that could not be given.
+    pub fields: FieldSet,
+    /// The security code, when it is released.
+    pub code: Option<SecurityCode>,
+    /// What became of the security code.
+    pub code_status: CodeStatus,
+    /// Uses left.
+    pub uses_left: u8,
+    /// Index of the entry.
+    pub entry: u64,
+    /// Whether this repeats an earlier success.
+    pub replayed: bool,
+}
+
+/// What became of a security code that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodeStatus {
+    /// Not asked for.
+    NotAsked,
+    /// In this reply.
+    Released,
+    /// Released before.
+    AlreadyReleased,
+    /// Kept its time and gone.
+    Expired,
+    /// Never handed in.
+    NotProvided,
+    /// Not in this process's memory.
+    NotOnThisNode,
+}
+
+/// What `DescribeToken` says.
+pub struct Described {
+    /// What may be shown.
+    pub summary: TokenSummary,
+    /// Whether the transaction is closed.
+    pub closed: bool,
+    /// End of redemption.
+    pub release_until: Timestamp,
+    /// A party's uses left.
+    pub uses_left: Vec<(Purpose, u8)>,
+}
+
+/// Why a command did nothing. Floor 4's one error.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Policy said no; the ledger has the true reason.
+    #[error("denied: {0}")]
+    Denied(Denial),
+    /// The ledger can't be written now. Nothing was released.
+    #[error("the ledger can't be written: {0}")]
+    Unavailable(&'static str),
+    /// Too little space is left on disk.
+    #[error("the disk is full")]
+    StorageFull,
+    /// Too many commands wait.
+    #[error("too many commands wait")]
+    QueueFull,
+    /// The vault is sealed, or is being sealed or stopped.
+    #[error("the vault is sealed")]
+    Sealed,
+    /// Something stored is not what was stored.
+    #[error("a stored value failed its check")]
+    Integrity,
+    /// The caller's deadline passed before the command ran.
+    #[error("the deadline passed before the command ran")]
+    TimedOut,
+}
+
+/// A command on its way through the door.
+pub struct Ask {
+    /// Who asks.
+    pub caller: Caller,
+    /// What for.
+    pub work: Work,
+    /// Monotonic milliseconds after which nobody waits any more.
+    pub deadline_ms: u64,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Result<Done, Refusal>>,
+}
+
+/// A fresh human secret on its way to the operator who asked for it.
+pub struct NewSecret {
+    /// Shown once.
+    pub secret: SecretText,
+    /// What is kept.
+    pub hash: String,
+}

@@ -1,0 +1,107 @@
+//! Facts about commands that the round needs before it judges them.
+
+use super::command::{Admin, Ask, Note, Work};
+use crate::clock::Timestamp;
+use crate::ids::{Site, TransactionId};
+use crate::keys::{KeyName, Keyring};
+use crate::ledger::Event;
+use crate::policy::Rpc;
+
+/// The event that a command's entry has, refused or not.
+pub(super) fn event_of(work: &Work) -> Event {
+    match work {
+        Work::Open { .. } => Event::TransactionOpened,
+        Work::Get { .. } => Event::TransactionRead,
+        Work::Tokenize { .. } => Event::Tokenized,
+        Work::Redeem { .. } => Event::Redeemed,
+        Work::Report { .. } => Event::OutcomeReported,
+        Work::Describe { .. } => Event::TokenDescribed,
+        Work::Revoke { .. } => Event::TokenRevoked,
+        Work::Close { .. } => Event::TransactionClosed,
+        Work::Refused { rpc, .. } => event_of_rpc(*rpc),
+        Work::Export { .. } => Event::LogExported,
+        Work::Admin(admin) => match **admin {
+            Admin::CreatePrincipal(_) => Event::PrincipalCreated,
+            Admin::DisablePrincipal(_) => Event::PrincipalDisabled,
+            Admin::SetSecret(..) => Event::SecretRotated,
+            Admin::SetAllowance(..) => Event::AllowanceSet,
+            Admin::Approve(_) => Event::ActionApproved,
+            Admin::LoginTried(_) => Event::Login,
+            Admin::LoggedOut => Event::Logout,
+            // No entry of its own.
+            Admin::Seen(_) => Event::Login,
+        },
+        Work::Note(note) => match note {
+            Note::Created => Event::VaultCreated,
+            Note::Started { .. } => Event::LoggingStarted,
+            Note::Stopped => Event::LoggingStopped,
+            Note::Unsealed => Event::Unsealed,
+            Note::UnsealRefused(_) => Event::UnsealRefused,
+            Note::Sealed => Event::Sealed,
+            Note::Handshakes(_) => Event::HandshakesRefused,
+            Note::Tick => Event::DenialsSummed,
+        },
+    }
+}
+
+/// The event of a call that was refused at the door.
+const fn event_of_rpc(rpc: Rpc) -> Event {
+    match rpc {
+        Rpc::OpenTransaction => Event::TransactionOpened,
+        Rpc::GetTransaction => Event::TransactionRead,
+        Rpc::Tokenize => Event::Tokenized,
+        Rpc::Redeem => Event::Redeemed,
+        Rpc::ReportOutcome => Event::OutcomeReported,
+        Rpc::DescribeToken => Event::TokenDescribed,
+        Rpc::RevokeToken => Event::TokenRevoked,
+        Rpc::CloseTransaction => Event::TransactionClosed,
+        Rpc::GetCheckpoint | Rpc::GetConsistencyProof | Rpc::GetReceipt | Rpc::ExportLog => {
+            Event::LogExported
+        }
+        Rpc::Login => Event::Login,
+        Rpc::Logout => Event::Logout,
+        Rpc::GetStatus | Rpc::ListPrincipals | Rpc::GetPrincipal | Rpc::ListAllowances => {
+            Event::LogExported
+        }
+        Rpc::Unseal => Event::UnsealRefused,
+        Rpc::Seal => Event::Sealed,
+        Rpc::CreatePrincipal => Event::PrincipalCreated,
+        Rpc::DisablePrincipal => Event::PrincipalDisabled,
+        Rpc::RotateSecret => Event::SecretRotated,
+        Rpc::SetAllowance => Event::AllowanceSet,
+        Rpc::ApproveAction => Event::ActionApproved,
+    }
+}
+
+/// The transactions whose rows a command looks at.
+pub(super) fn transactions_of(ask: &Ask, ring: &Keyring, now: Timestamp) -> Vec<TransactionId> {
+    match &ask.work {
+        Work::Open { request, .. } => {
+            super::open_transaction::transaction_ids(ring, now, &ask.caller, request)
+        }
+        Work::Get { transaction }
+        | Work::Tokenize { transaction, .. }
+        | Work::Redeem { transaction, .. }
+        | Work::Report { transaction, .. }
+        | Work::Describe { transaction, .. }
+        | Work::Revoke { transaction, .. }
+        | Work::Close { transaction } => vec![*transaction],
+        Work::Refused { .. } | Work::Export { .. } | Work::Admin(_) | Work::Note(_) => Vec::new(),
+    }
+}
+
+/// The release bucket that a command begins, if any. Only buckets that terms may name at all are
+/// made, so that nobody fills the keyring.
+pub(super) fn bucket_of(ask: &Ask, sites: &[Site], now: Timestamp) -> Option<KeyName> {
+    let Work::Open { terms, .. } = &ask.work else {
+        return None;
+    };
+    let reach = terms.release_until.since_ms(now);
+    let plausible = terms.release_until > now
+        && reach <= crate::limits::RELEASE_MS_MAX
+        && sites.contains(&terms.site);
+    plausible.then(|| KeyName::Release {
+        site: terms.site,
+        day: terms.release_until.day(),
+    })
+}

@@ -1,0 +1,671 @@
+//! The committer: the one thread through which every change and every release goes.
+//!
+//! A plain struct whose [`Committer::round`] runs inline in tests; [`run`] only loops. A round
+//! reads the rows of all commands at once, judges the commands in order over an overlay, commits
+//! one write set, and only then applies effects and wakes the callers. A round that is not known
+//! to be durable is never answered with anything but an error, and never signed.
+
+use super::batch::{Batch, Effect, No, Surroundings, log_bucket};
+use super::codes::SecurityCodes;
+use super::command::{Ask, Caller, Done, Note, Refusal, Work};
+use super::commands::{bucket_of, transactions_of};
+use super::floods::Floods;
+use super::head::Head;
+use super::load::{Loaded, load};
+use super::publish::Publisher;
+use super::rates::ReleaseRates;
+use super::redo;
+use super::registry::Registry;
+use super::rows::{Row, page_key, tile_key, transaction_key};
+use super::watchdog::Watchdog;
+use super::withheld::{Durable, Withheld};
+use crate::clock::{Clock, DAY_MS, Timestamp};
+use crate::ids::{Site, TransactionId};
+use crate::keys::{KeyName, KeyState, Keyring};
+use crate::ledger::{Entry, Event, Outcome, Tree, encode_pages};
+use crate::limits;
+use crate::store::{CommitError, RoundId, Settled, Store, StoredValue, WriteSet};
+use arc_swap::ArcSwap;
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// How often a round is tried again after a conflict.
+const ATTEMPTS_MAX: u32 = 5;
+
+/// What the committer shares with readers.
+#[derive(Clone)]
+pub struct Shared {
+    /// The keyring. Written by the committer only, when a period begins or ends.
+    pub ring: Arc<RwLock<Keyring>>,
+    /// The tree, as of the last durable round.
+    pub tree: Arc<RwLock<Tree>>,
+    /// Who is enrolled, as of the last durable round.
+    pub registry: Arc<ArcSwap<Registry>>,
+    /// The head, as of the last durable round.
+    pub head: Arc<ArcSwap<Head>>,
+}
+
+/// What the committer is told about the house.
+#[derive(Clone)]
+pub struct Settings {
+    /// The sites.
+    pub sites: Vec<Site>,
+    /// Denials a minute and principal that get an entry each.
+    pub denials_per_minute: u32,
+}
+
+/// The committer.
+pub struct Committer {
+    store: Box<dyn Store>,
+    shared: Shared,
+    head: Head,
+    settings: Settings,
+    clock: Clock,
+    codes: SecurityCodes,
+    floods: Floods,
+    rates: ReleaseRates,
+    publisher: Publisher,
+    watchdog: Arc<Watchdog>,
+    /// Set after an engine error: nothing is read or written until the store was reopened and
+    /// compared.
+    fenced: bool,
+    /// Keys that were made and have no entry yet.
+    unannounced: Vec<KeyName>,
+    /// Wall and monotonic time when they were last seen in step.
+    in_step: (Timestamp, u64),
+    clock_suspect: bool,
+    last_housekeeping_ms: Option<u64>,
+}
+
+/// Why a round was not committed.
+enum Failed {
+    /// Try again from the start.
+    Again,
+    /// Answer every caller with this.
+    Refuse(Refusal),
+}
+
+impl Committer {
+    /// A committer over an opened store.
+    pub fn new(
+        store: Box<dyn Store>,
+        loaded: Loaded,
+        shared: Shared,
+        settings: Settings,
+        clock: Clock,
+        publisher: Publisher,
+    ) -> Committer {
+        Committer {
+            store,
+            shared,
+            head: loaded.head,
+            floods: Floods::new(settings.denials_per_minute),
+            settings,
+            in_step: (clock.now(), clock.monotonic_ms()),
+            clock,
+            codes: SecurityCodes::default(),
+            rates: ReleaseRates::default(),
+            publisher,
+            watchdog: Watchdog::new(),
+            fenced: false,
+            unannounced: Vec::new(),
+            clock_suspect: false,
+            last_housekeeping_ms: None,
+        }
+    }
+
+    /// Watches over rounds; the process ends when one hangs.
+    pub fn watchdog(&self) -> Arc<Watchdog> {
+        Arc::clone(&self.watchdog)
+    }
+
+    /// Runs the commands: changes of the registry alone, everything else together, in order.
+    pub fn round(&mut self, asks: Vec<Ask>) {
+        let mut together = Vec::with_capacity(asks.len());
+        for ask in asks {
+            let alone = matches!(ask.work, Work::Admin(_));
+            if alone && !together.is_empty() {
+                self.run(std::mem::take(&mut together));
+            }
+            together.push(ask);
+            if alone {
+                self.run(std::mem::take(&mut together));
+            }
+        }
+        if !together.is_empty() {
+            self.run(together);
+        }
+    }
+
+    /// Runs one round.
+    fn run(&mut self, mut asks: Vec<Ask>) {
+        let now_ms = self.clock.monotonic_ms();
+        asks.retain(|ask| !ask.reply.is_closed());
+        let (late, asks): (Vec<Ask>, Vec<Ask>) =
+            asks.into_iter().partition(|ask| ask.deadline_ms < now_ms);
+        answer_all(late, &Refusal::TimedOut);
+        if asks.is_empty() {
+            return;
+        }
+        if self.fenced && !self.recover() {
+            let refusal = Refusal::Unavailable("the store failed and could not be reopened");
+            return answer_all(asks, &refusal);
+        }
+        if self.publisher.is_failing() {
+            let refusal = Refusal::Unavailable("the high-water mark can't be written");
+            return answer_all(asks, &refusal);
+        }
+        let _watched = self.watchdog.begin(self.clock.monotonic_ms());
+        for attempt in 0..ATTEMPTS_MAX {
+            match self.attempt(&asks) {
+                Ok((results, durable)) => {
+                    for (ask, result) in asks.into_iter().zip(results) {
+                        // A caller that left meanwhile learns nothing; the entry stands.
+                        let _ = ask.reply.send(result.unlock(&durable));
+                    }
+                    return;
+                }
+                Err(Failed::Again) => tracing::debug!(attempt, "the round is judged again"),
+                Err(Failed::Refuse(refusal)) => return answer_all(asks, &refusal),
+            }
+        }
+        answer_all(asks, &Refusal::Unavailable("the store is contended"));
+    }
+
+    /// Judges the commands and commits what they do. Nothing in memory changes unless it returns
+    /// `Ok`.
+    fn attempt(
+        &mut self,
+        asks: &[Ask],
+    ) -> Result<(Vec<Withheld<Result<Done, Refusal>>>, Durable), Failed> {
+        let now = self.effective_now();
+        let step = self.clock_step();
+        self.ensure_keys(asks, now)?;
+        self.destroy_ended_keys(now)?;
+
+        let shared = self.shared.clone();
+        let ring = shared.ring.read().unwrap_or_else(PoisonError::into_inner);
+        let mut round = match self.store.begin() {
+            Ok(round) => round,
+            Err(error) => {
+                drop(ring);
+                return Err(self.fence(&error.to_string()));
+            }
+        };
+        let ids: BTreeSet<TransactionId> = asks
+            .iter()
+            .flat_map(|ask| transactions_of(ask, &ring, now))
+            .collect();
+        let keys: Vec<Vec<u8>> = ids.iter().map(|id| transaction_key(*id)).collect();
+        let rows = match round.read_many(&keys) {
+            Ok(rows) => rows,
+            Err(error) => {
+                drop(round);
+                drop(ring);
+                return Err(self.fence(&error.to_string()));
+            }
+        };
+
+        let around = Surroundings {
+            ring: &ring,
+            registry: shared.registry.load_full(),
+            head: &self.head,
+            codes: &self.codes,
+            floods: &mut self.floods,
+            rates: &mut self.rates,
+            now,
+            now_ms: self.clock.monotonic_ms(),
+            clock_suspect: step.suspect,
+        };
+        let mut batch = Batch::new(around, ids.into_iter().zip(rows));
+        batch.announce(&self.unannounced, &step);
+        let results: Vec<_> = asks.iter().map(|ask| batch.decide(ask)).collect();
+        if let Some(what) = batch.broken.take() {
+            tracing::error!(alarm = "keys", what, "a round failed");
+            return Err(Failed::Refuse(Refusal::Unavailable("a key is missing")));
+        }
+        if batch.entries.is_empty() && batch.writes.is_empty() {
+            // Nothing to make durable: looked at only, and denied past the rate of entries.
+            return Ok((results, Durable::attest()));
+        }
+
+        let tree = shared.tree.read().unwrap_or_else(PoisonError::into_inner);
+        let mut staged = tree.stage();
+        for entry in &batch.entries {
+            staged.append(entry.leaf.hash);
+        }
+        let id = RoundId::random();
+        let head = Head {
+            epoch: self.head.epoch,
+            round: self.head.round + 1,
+            round_id: id.0,
+            size: staged.size(),
+            root: staged.root(),
+            last_time: now,
+            keyring_generation: ring.generation(),
+            single_operator: self.head.single_operator
+                && !batch.effects.iter().any(|e| matches!(e, Effect::TwoOperators)),
+            peaks: staged.peaks().to_vec(),
+        };
+        let writes = match write_set(&batch, &tree, &staged, &head, &ring) {
+            Ok(writes) => writes,
+            Err(what) => {
+                tracing::error!(alarm = "round", what, "a round could not be written");
+                return Err(Failed::Refuse(Refusal::Unavailable("the round can't be written")));
+            }
+        };
+        let effects = std::mem::take(&mut batch.effects);
+        drop(batch);
+        drop(tree);
+        let outcome = round.commit(id, &writes);
+        drop(ring);
+        let durable = self.settle(outcome, id)?;
+        self.apply(head, staged, effects, step)?;
+        Ok((results, durable))
+    }
+
+    /// Turns what the store said into a proof of durability, or into what to do instead.
+    fn settle(&mut self, outcome: Result<(), CommitError>, id: RoundId) -> Result<Durable, Failed> {
+        match outcome {
+            Ok(()) => Ok(Durable::attest()),
+            Err(CommitError::Conflict) => Err(Failed::Again),
+            Err(CommitError::Full) => Err(Failed::Refuse(Refusal::StorageFull)),
+            Err(CommitError::Unknown(what)) => {
+                tracing::error!(alarm = "store", what, "a commit's outcome is unknown; looking");
+                match self.store.settle(id) {
+                    Ok(Settled::Committed) => Ok(Durable::attest()),
+                    Ok(Settled::Absent) => {
+                        Err(Failed::Refuse(Refusal::Unavailable("the store failed; retry")))
+                    }
+                    Err(error) => Err(self.fence(&error.to_string())),
+                }
+            }
+            Err(CommitError::Fatal(what)) => Err(self.fence(&what)),
+        }
+    }
+
+    /// What a durable round changes in memory.
+    fn apply(
+        &mut self,
+        head: Head,
+        staged: crate::ledger::Staged,
+        effects: Vec<Effect>,
+        step: ClockStep,
+    ) -> Result<(), Failed> {
+        {
+            let mut tree = self
+                .shared
+                .tree
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            if tree.apply(staged).is_err() {
+                drop(tree);
+                // Can't be: only this thread appends. If it is, what is on disk decides.
+                return Err(self.fence("the tree in memory is not the one that was extended"));
+            }
+        }
+        for effect in effects {
+            match effect {
+                Effect::TakeIn(selector, code) => {
+                    self.codes.take_in(selector, code, self.clock.monotonic_ms());
+                }
+                Effect::Released(selector, released) => {
+                    self.codes.mark_released(&selector, released);
+                }
+                Effect::Wipe(selector) => self.codes.wipe(&selector),
+                Effect::Registry(registry) => self.shared.registry.store(registry),
+                Effect::TwoOperators => {}
+            }
+        }
+        self.unannounced.clear();
+        self.clock_suspect = step.suspect;
+        self.in_step = step.in_step;
+        self.head = head.clone();
+        let head = Arc::new(head);
+        self.shared.head.store(Arc::clone(&head));
+        self.publisher.offer(head);
+        Ok(())
+    }
+
+    /// Wall time, never below the last entry's.
+    fn effective_now(&self) -> Timestamp {
+        self.clock.now().max(self.head.last_time)
+    }
+
+    /// Holds wall time against monotonic time.
+    fn clock_step(&self) -> ClockStep {
+        let (wall, monotonic) = (self.clock.now(), self.clock.monotonic_ms());
+        let expected = self.in_step.0.plus_ms(monotonic - self.in_step.1);
+        let off_ms = wall.0.abs_diff(expected.0);
+        let suspect = off_ms > limits::CLOCK_STEP_MS;
+        ClockStep {
+            suspect,
+            changed: suspect != self.clock_suspect,
+            off_ms,
+            in_step: if suspect {
+                self.in_step
+            } else {
+                (wall, monotonic)
+            },
+        }
+    }
+
+    /// Makes the keys that this round seals under, durably, before anything is sealed.
+    fn ensure_keys(&mut self, asks: &[Ask], now: Timestamp) -> Result<(), Failed> {
+        let mut names = vec![
+            KeyName::Vault,
+            KeyName::Replay { day: now.day() },
+            log_bucket(Site::VAULT, now),
+        ];
+        names.extend(self.settings.sites.iter().map(|site| log_bucket(*site, now)));
+        names.extend(
+            asks.iter()
+                .filter_map(|ask| bucket_of(ask, &self.settings.sites, now)),
+        );
+        let missing = {
+            let ring = self.shared.ring.read().unwrap_or_else(PoisonError::into_inner);
+            names.iter().any(|name| ring.find(name, now).is_none())
+        };
+        if !missing {
+            return Ok(());
+        }
+        let mut ring = self.shared.ring.write().unwrap_or_else(PoisonError::into_inner);
+        match ring.ensure(&names, now) {
+            Ok(made) => {
+                self.unannounced.extend(made);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(alarm = "keyring", %error, "a key can't be made");
+                Err(Failed::Refuse(Refusal::Unavailable("a key can't be made")))
+            }
+        }
+    }
+
+    /// Destroys replay keys after 48 hours and release buckets 72 hours after their day, at most
+    /// once an hour. While the clock is suspect nothing is destroyed.
+    fn destroy_ended_keys(&mut self, now: Timestamp) -> Result<(), Failed> {
+        let now_ms = self.clock.monotonic_ms();
+        let due = self
+            .last_housekeeping_ms
+            .is_none_or(|last| now_ms.saturating_sub(last) >= 3_600_000);
+        if !due || self.clock_step().suspect {
+            return Ok(());
+        }
+        self.last_housekeeping_ms = Some(now_ms);
+        let ended: Vec<_> = {
+            let ring = self.shared.ring.read().unwrap_or_else(PoisonError::into_inner);
+            ring.list()
+                .filter(|key| key.state() != KeyState::Destroyed && has_ended(&key.name(), now))
+                .map(|key| (key.id(), key.name()))
+                .collect()
+        };
+        if ended.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<_> = ended.iter().map(|(id, _)| *id).collect();
+        let mut ring = self.shared.ring.write().unwrap_or_else(PoisonError::into_inner);
+        let destroyed = ring
+            .change_state(&ids, KeyState::PendingDestruction, now)
+            .and_then(|()| ring.destroy(&ids, now));
+        match destroyed {
+            Ok(()) => {
+                self.unannounced.extend(ended.into_iter().map(|(_, name)| name));
+            }
+            Err(error) => tracing::error!(alarm = "keyring", %error, "a key can't be destroyed"),
+        }
+        Ok(())
+    }
+
+    /// Wipes what memory must not keep, and lets summed refusals into the ledger.
+    pub fn tick(&mut self) {
+        self.codes.wipe_old(self.clock.monotonic_ms());
+        let (reply, _) = tokio::sync::oneshot::channel();
+        let ask = Ask {
+            caller: Caller::vault(),
+            work: Work::Note(Note::Tick),
+            deadline_ms: u64::MAX,
+            reply,
+        };
+        // The receiver is gone, so the round must not drop it as a caller that left.
+        if self.floods.has_ended(self.effective_now()) {
+            let _ = self.attempt(&[ask]);
+        }
+    }
+
+    /// Stops all reading and writing until the store was reopened.
+    fn fence(&mut self, what: &str) -> Failed {
+        self.fenced = true;
+        tracing::error!(
+            alarm = "store",
+            what,
+            "the store failed; nothing is read or written until it was reopened"
+        );
+        Failed::Refuse(Refusal::Unavailable("the store failed; retry"))
+    }
+
+    /// Reopens the store and compares it with what callers were told.
+    fn recover(&mut self) -> bool {
+        if let Err(error) = self.store.reopen() {
+            tracing::error!(alarm = "store", %error, "the store can't be reopened");
+            return false;
+        }
+        let reader = self.store.reader();
+        let loaded = {
+            let ring = self.shared.ring.read().unwrap_or_else(PoisonError::into_inner);
+            load(reader.as_ref(), &ring)
+        };
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                tracing::error!(alarm = "store", %error, "the reopened store can't be read");
+                return false;
+            }
+        };
+        // What was answered must still be there. A round whose outcome was unknown may have come
+        // in addition: its callers were told nothing, and its entries stand.
+        let extends = loaded.head.size >= self.head.size
+            && loaded
+                .tree
+                .root_at(self.head.size, &super::load::Tiles(reader.as_ref()))
+                .is_ok_and(|root| root == self.head.root);
+        if !extends {
+            tracing::error!(
+                alarm = "store",
+                had = self.head.size,
+                found = loaded.head.size,
+                "the reopened store lacks entries that were acknowledged; serving stops"
+            );
+            return false;
+        }
+        *self.shared.tree.write().unwrap_or_else(PoisonError::into_inner) = loaded.tree;
+        self.shared.registry.store(Arc::new(loaded.registry));
+        self.shared.head.store(Arc::new(loaded.head.clone()));
+        self.head = loaded.head;
+        self.fenced = false;
+        tracing::warn!(size = self.head.size, "the store was reopened");
+        true
+    }
+
+    /// Security codes are wiped, and the store is closed, when the committer is dropped.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+}
+
+/// How wall time stands against monotonic time.
+pub(super) struct ClockStep {
+    pub suspect: bool,
+    pub changed: bool,
+    pub off_ms: u64,
+    in_step: (Timestamp, u64),
+}
+
+impl Batch<'_> {
+    /// Entries that the vault itself owes: keys made or destroyed, clock steps.
+    fn announce(&mut self, keys: &[KeyName], step: &ClockStep) {
+        for name in keys {
+            let destroyed = self.ring.list().filter(|k| k.name() == *name).last();
+            let gone = destroyed.is_some_and(|k| k.state() == KeyState::Destroyed);
+            let event = if gone {
+                Event::KeyDestroyed
+            } else {
+                Event::KeyCreated
+            };
+            let mut entry = self.draft(&Caller::vault(), event);
+            entry.detail.insert(crate::ledger::DETAIL_KEY, name.to_string());
+            self.owe(&mut entry);
+        }
+        if step.changed {
+            let mut entry = self.draft(&Caller::vault(), Event::ClockStep);
+            entry.outcome = if step.suspect {
+                Outcome::Failed
+            } else {
+                Outcome::Ok
+            };
+            entry.detail.insert("off_ms", step.off_ms.to_string());
+            tracing::error!(
+                alarm = "clock",
+                off_ms = step.off_ms,
+                suspect = step.suspect,
+                "the clock jumped; nothing is released while it is suspect"
+            );
+            self.owe(&mut entry);
+        }
+    }
+
+    fn owe(&mut self, entry: &mut Entry) {
+        if let Err(No::Keys(what)) = self.enter(entry) {
+            self.broken = Some(what);
+        }
+    }
+}
+
+/// Whether a bucket's key is due to be destroyed.
+fn has_ended(name: &KeyName, now: Timestamp) -> bool {
+    let begin = |day: u32| Timestamp(u64::from(day) * DAY_MS);
+    match name {
+        KeyName::Replay { day } => now >= begin(*day).plus_ms(2 * DAY_MS),
+        KeyName::Release { day, .. } => {
+            now >= begin(*day).plus_ms(DAY_MS + super::open_transaction::PENDING_DESTRUCTION_MS)
+        }
+        _ => false,
+    }
+}
+
+/// Everything that a round writes.
+fn write_set(
+    batch: &Batch<'_>,
+    tree: &Tree,
+    staged: &crate::ledger::Staged,
+    head: &Head,
+    ring: &Keyring,
+) -> Result<WriteSet, String> {
+    let say = |what: &dyn std::fmt::Display| what.to_string();
+    let vault_key = ring
+        .find(&KeyName::Vault, head.last_time)
+        .ok_or("no vault key")?;
+    let mut writes = WriteSet::new();
+    let mut images: Vec<redo::Image> = Vec::new();
+    let changed = batch.sealed_transactions().map_err(|no| match no {
+        No::Keys(what) => what,
+        No::Denied(_) | No::Integrity => "sealing".to_owned(),
+    })?;
+    for (key, sealed) in changed {
+        images.push((key.clone(), Some(sealed.as_bytes().to_vec())));
+        writes.put(key, StoredValue::Sealed(sealed)).map_err(|e| say(&e))?;
+    }
+    for (key, sealed) in &batch.writes {
+        match sealed {
+            Some(sealed) => {
+                images.push((key.clone(), Some(sealed.as_bytes().to_vec())));
+                let copy = crate::keys::Sealed::from_stored(sealed.as_bytes().to_vec())
+                    .map_err(|e| say(&e))?;
+                writes.put(key.clone(), StoredValue::Sealed(copy)).map_err(|e| say(&e))?;
+            }
+            None => {
+                images.push((key.clone(), None));
+                writes.delete(key.clone()).map_err(|e| say(&e))?;
+            }
+        }
+    }
+    let pages = encode_pages(
+        tree.size(),
+        batch.entries.iter().map(|e| (&e.leaf, e.sealed.as_slice())),
+    )
+    .map_err(|e| say(&e))?;
+    for page in pages {
+        writes
+            .put(page_key(page.first), StoredValue::Public(page.bytes))
+            .map_err(|e| say(&e))?;
+    }
+    for half in tree.rows(staged).map_err(|e| say(&e))? {
+        let key = tile_key(half.level, half.tile, half.half);
+        writes.put(key, StoredValue::Public(half.bytes)).map_err(|e| say(&e))?;
+    }
+    for (part, plaintext) in redo::encode(head.round, &images).iter().enumerate() {
+        let part = u16::try_from(part).map_err(|e| say(&e))?;
+        let row = Row::redo(head.round, part);
+        let sealed = ring.seal(vault_key, &row.place(), plaintext).map_err(|e| say(&e))?;
+        writes.put(row.key, StoredValue::Sealed(sealed)).map_err(|e| say(&e))?;
+    }
+    let row = Row::head(head.round);
+    let sealed = ring.seal(vault_key, &row.place(), &head.encode()).map_err(|e| say(&e))?;
+    writes.put(row.key, StoredValue::Sealed(sealed)).map_err(|e| say(&e))?;
+    Ok(writes)
+}
+
+fn answer_all(asks: Vec<Ask>, refusal: &Refusal) {
+    for ask in asks {
+        let _ = ask.reply.send(Err(refusal.clone()));
+    }
+}
+
+/// What the committer's thread is told besides commands.
+pub enum Turn {
+    /// A command.
+    Ask(Box<Ask>),
+    /// A second has passed.
+    Tick,
+    /// Stop after what came before.
+    Stop,
+}
+
+/// The committer's thread: drains the queue into rounds until it is told to stop, or nobody can
+/// send any more. A lone caller never waits for others; while one round is on its way to the disk
+/// the next one gathers.
+pub fn run(mut committer: Committer, mut queue: tokio::sync::mpsc::Receiver<Turn>) {
+    let mut asks = Vec::new();
+    let mut stop = false;
+    while !stop {
+        let Some(first) = queue.blocking_recv() else {
+            break;
+        };
+        let mut tick = false;
+        let mut next = Some(first);
+        while let Some(turn) = next {
+            match turn {
+                Turn::Ask(ask) => asks.push(*ask),
+                Turn::Tick => tick = true,
+                Turn::Stop => stop = true,
+            }
+            next = if stop || asks.len() >= limits::ROUND_COMMANDS_MAX {
+                None
+            } else {
+                queue.try_recv().ok()
+            };
+        }
+        if !asks.is_empty() {
+            committer.round(std::mem::take(&mut asks));
+        }
+        if tick {
+            committer.tick();
+        }
+    }
+    queue.close();
+    while let Some(turn) = queue.blocking_recv() {
+        if let Turn::Ask(ask) = turn {
+            let _ = ask.reply.send(Err(Refusal::Sealed));
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Reading the vault's state back from its store: at opening, and after the store was reopened.
+
+use super::head::Head;
+use super::redo;
+use super::registry::{Pending, Registry};
+use super::rows::{Row, tile_key};
+use crate::codec::Malformed;
+use crate::ids::{ActionId, PrincipalId, Site};
+use crate::keys::{Keyring, Sealed};
+use crate::ledger::{LedgerError, Page, TileSource, Tree};
+use crate::policy::{Allowance, AllowanceKey, Principal};
+use crate::secret::SecretBuffer;
+use crate::store::{Reader, StoreError, space};
+
+/// Rows of one scan.
+const SCAN_ROWS: usize = 512;
+
+/// What the store holds.
+pub struct Loaded {
+    /// The head.
+    pub head: Head,
+    /// The tree, its right edge rebuilt and its root checked.
+    pub tree: Tree,
+    /// Who is enrolled.
+    pub registry: Registry,
+}
+
+/// Why the store's content can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// There is no head row: the database is empty.
+    #[error("the database is empty")]
+    Empty,
+    /// The engine failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A row does not open or is not what it should be.
+    #[error("{what} is damaged: {why}")]
+    Damaged {
+        /// Which row.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The tree does not hash to what the head says.
+    #[error("the ledger's tree does not match its head: {0}")]
+    Tree(LedgerError),
+}
+
+impl LoadError {
+    fn damaged(what: &'static str, why: impl ToString) -> LoadError {
+        LoadError::Damaged {
+            what,
+            why: why.to_string(),
+        }
+    }
+}
+
+/// Half tiles out of the store.
+pub struct Tiles<'a>(pub &'a dyn Reader);
+
+impl TileSource for Tiles<'_> {
+    fn half(&self, level: u8, tile: u64, half: u8) -> Result<Option<Vec<u8>>, LedgerError> {
+        let rows = self
+            .0
+            .get_many(&[tile_key(level, tile, half)])
+            .map_err(|error| LedgerError::Source(error.to_string()))?;
+        Ok(rows.into_iter().next().flatten())
+    }
+}
+
+/// Reads head, tree and registry.
+///
+/// # Errors
+/// [`LoadError`]; nothing is served then.
+pub fn load(reader: &dyn Reader, ring: &Keyring) -> Result<Loaded, LoadError> {
+    let head = read_head(reader, ring)?;
+    let recent = leaves(reader, Tree::recent_from(head.size), head.size)?;
+    let tree = Tree::load(head.size, head.peaks.clone(), &Tiles(reader), &recent)
+        .map_err(LoadError::Tree)?;
+    if tree.root() != head.root {
+        return Err(LoadError::Tree(LedgerError::Diverged { size: head.size }));
+    }
+    let registry = read_registry(reader, ring)?;
+    Ok(Loaded {
+        head,
+        tree,
+        registry,
+    })
+}
+
+fn read_head(reader: &dyn Reader, ring: &Keyring) -> Result<Head, LoadError> {
+    let rows = reader.get_many(&[Row::head(0).key])?;
+    let bytes = rows.into_iter().next().flatten().ok_or(LoadError::Empty)?;
+    let sealed = Sealed::from_stored(bytes).map_err(|e| LoadError::damaged("the head", e))?;
+    // The head's derived key changes every 2^20 rounds, and the round is inside: try the eras.
+    let mut last = String::new();
+    for era in 0..ERAS_MAX {
+        match ring.open(&Row::head(era << 20).place(), &sealed) {
+            Ok(plaintext) => {
+                return Head::decode(&plaintext).map_err(|e| LoadError::damaged("the head", e));
+            }
+            Err(error) => last = error.to_string(),
+        }
+    }
+    Err(LoadError::damaged("the head", last))
+}
+
+/// 2^32 rounds: more than a century at a thousand a second would need 2^42, but a vault is resealed
+/// under a new `vault` key every two years long before.
+const ERAS_MAX: u64 = 4_096;
+
+/// Leaf hashes of `from..to`, from pages.
+fn leaves(reader: &dyn Reader, from: u64, to: u64) -> Result<Vec<[u8; 32]>, LoadError> {
+    let mut hashes = Vec::new();
+    let mut next = from;
+    while next < to {
+        let row = page_of(reader, next)?;
+        let page = Page::parse(&row).map_err(|e| LoadError::damaged("a page", e))?;
+        let before = next;
+        for entry in page.entries.iter().filter(|e| e.index >= before && e.index < to) {
+            hashes.push(entry.leaf);
+            next = entry.index + 1;
+        }
+        if next == before {
+            return Err(LoadError::damaged("a page", "an entry is missing"));
+        }
+    }
+    Ok(hashes)
+}
+
+/// The page in which entry `index` lies.
+///
+/// # Errors
+/// When the store fails or has no such page.
+pub fn page_of(reader: &dyn Reader, index: u64) -> Result<Vec<u8>, LoadError> {
+    let key = super::rows::page_key(index);
+    let row = reader.floor(space::ENTRIES, &key)?;
+    let (_, bytes) = row.ok_or(LoadError::damaged("the ledger", "a page is missing"))?;
+    Ok(bytes)
+}
+
+fn read_registry(reader: &dyn Reader, ring: &Keyring) -> Result<Registry, LoadError> {
+    let mut registry = Registry::default();
+    scan(reader, space::PRINCIPALS, |key, value| {
+        let id = PrincipalId(tail(key)?);
+        let plaintext = open(ring, &Row::principal(id), value, "a principal")?;
+        let principal =
+            Principal::decode(&plaintext).map_err(|e| LoadError::damaged("a principal", e))?;
+        registry.put(principal);
+        Ok(())
+    })?;
+    scan(reader, space::ALLOWANCES, |key, value| {
+        let of = allowance_key(key).map_err(|e| LoadError::damaged("an allowance", e))?;
+        let plaintext = open(ring, &Row::allowance(&of), value, "an allowance")?;
+        let allowance =
+            Allowance::decode(&plaintext).map_err(|e| LoadError::damaged("an allowance", e))?;
+        registry.allow(of, Some(allowance));
+        Ok(())
+    })?;
+    scan(reader, space::ACTIONS, |key, value| {
+        let id = ActionId(tail(key)?);
+        let plaintext = open(ring, &Row::pending(id), value, "a pending action")?;
+        let pending =
+            Pending::decode(&plaintext).map_err(|e| LoadError::damaged("a pending action", e))?;
+        registry.defer(id, pending);
+        Ok(())
+    })?;
+    Ok(registry)
+}
+
+fn allowance_key(key: &[u8]) -> Result<AllowanceKey, Malformed> {
+    let mut r = crate::codec::Reader::new(key);
+    r.u8()?;
+    let of = AllowanceKey {
+        site: Site::from_bytes(r.array()?)?,
+        portal: PrincipalId(r.array()?),
+        processor: PrincipalId(r.array()?),
+    };
+    r.end()?;
+    Ok(of)
+}
+
+fn tail(key: &[u8]) -> Result<[u8; 16], LoadError> {
+    key.get(1..)
+        .and_then(|rest| rest.try_into().ok())
+        .ok_or(LoadError::damaged("a key", "wrong length"))
+}
+
+fn open(
+    ring: &Keyring,
+    row: &Row,
+    value: Vec<u8>,
+    what: &'static str,
+) -> Result<SecretBuffer, LoadError> {
+    Sealed::from_stored(value)
+        .and_then(|sealed| ring.open(&row.place(), &sealed))
+        .map_err(|e| LoadError::damaged(what, e))
+}
+
+fn scan(
+    reader: &dyn Reader,
+    space: u8,
+    mut each: impl FnMut(&[u8], Vec<u8>) -> Result<(), LoadError>,
+) -> Result<(), LoadError> {
+    let mut from = vec![space];
+    let to = vec![space + 1];
+    loop {
+        let rows = reader.scan(&from, &to, SCAN_ROWS)?;
+        let Some((last, _)) = rows.last() else {
+            return Ok(());
+        };
+        from.clone_from(last);
+        from.push(0);
+        for (key, value) in rows {
+            each(&key, value)?;
+        }
+    }
+}
+
+/// Rows of the last round that are not what its redo record says: a torn commit. Each comes with
+/// what it should be.
+///
+/// # Errors
+/// When the record can't be read.
+pub fn torn_rows(
+    reader: &dyn Reader,
+    ring: &Keyring,
+    head: &Head,
+) -> Result<Vec<redo::Image>, LoadError> {
+    let damaged = |e: Malformed| LoadError::damaged("the redo record", e);
+    let Some(first) = redo_part(reader, ring, head.round, 0)? else {
+        return Ok(Vec::new());
+    };
+    let Some(count) = redo::parts(head.round, &first).map_err(damaged)? else {
+        return Ok(Vec::new());
+    };
+    let mut parts = vec![first];
+    for part in 1..count {
+        let next = redo_part(reader, ring, head.round, part)?
+            .ok_or(LoadError::damaged("the redo record", "a part is missing"))?;
+        parts.push(next);
+    }
+    let images = redo::decode(head.round, &parts).map_err(damaged)?;
+    let keys: Vec<Vec<u8>> = images.iter().map(|(key, _)| key.clone()).collect();
+    let rows = reader.get_many(&keys)?;
+    Ok(images
+        .into_iter()
+        .zip(rows)
+        .filter(|((_, image), row)| image != row)
+        .map(|(image, _)| image)
+        .collect())
+}
+
+fn redo_part(
+    reader: &dyn Reader,
+    ring: &Keyring,
+    round: u64,
+    part: u16,
+) -> Result<Option<SecretBuffer>, LoadError> {
+    let row = Row::redo(round, part);
+    let value = reader.get_many(std::slice::from_ref(&row.key))?;
+    match value.into_iter().next().flatten() {
+        None => Ok(None),
+        Some(value) => open(ring, &row, value, "the redo record").map(Some),
+    }
+}

@@ -1,0 +1,390 @@
+//! Making a vault, and opening one: what must hold before anything is served.
+
+use super::Vault;
+use super::command::{Admin, Ask, Caller, Done, Note, Refusal, Work};
+use super::committer::{Committer, Settings, Shared};
+use super::head::Head;
+use super::load::{LoadError, Loaded, Tiles, load, torn_rows};
+use super::publish::{Press, Publisher};
+use super::registry::Registry;
+use crate::clock::{Clock, Timestamp};
+use crate::ids::VaultId;
+use crate::keys::{Argon2Cost, KeyError, Keyring, RootKey, SealFile, Sealed, Unsealer};
+use crate::ledger::{Tree, empty_root};
+use crate::policy::{Allowance, AllowanceKey, Principal};
+use crate::secret::SecretText;
+use crate::store::sled::{SledOptions, SledStore};
+use crate::store::{MarkError, MarkFile, RoundId, Store, StoreError, StoredValue, WriteSet};
+use arc_swap::ArcSwap;
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+
+/// Where a vault lives and how it is set.
+#[derive(Clone)]
+pub struct House {
+    /// The database's parent.
+    pub data_dir: PathBuf,
+    /// Seal file and keyring; never in a data backup.
+    pub keys_dir: PathBuf,
+    /// The high-water mark; ideally on another volume.
+    pub mark_dir: PathBuf,
+    /// A file outside the vault that always holds the newest checkpoint.
+    pub checkpoint_sink: Option<PathBuf>,
+    /// Sites and rates.
+    pub settings: Settings,
+    /// Bytes of the engine's cache.
+    pub cache_bytes: u64,
+    /// Where time comes from.
+    pub clock: Clock,
+}
+
+/// Why a vault can't be made or opened. Each message names the way out.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is a vault already.
+    #[error("{0} is not empty: a vault is made in empty directories only")]
+    Exists(PathBuf),
+    /// No vault was ever made here.
+    #[error("there is no vault in {0}: make one with `payvault init`")]
+    NotInitialised(PathBuf),
+    /// A directory or file can't be made.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// Seal or keyring.
+    #[error("keys: {0}")]
+    Key(#[from] KeyError),
+    /// The engine.
+    #[error("store: {0}")]
+    Store(#[from] StoreError),
+    /// The mark's files.
+    #[error("high-water mark: {0}")]
+    Mark(#[from] MarkError),
+    /// The store's content.
+    #[error("store: {0}")]
+    Load(#[from] LoadError),
+    /// The mark says that there was a ledger; the database is empty.
+    #[error(
+        "the database is empty, but the high-water mark knows {size} entries (root {root}): the database was lost or replaced; put it back, or restore a backup"
+    )]
+    Emptied {
+        /// Entries that the mark knows.
+        size: u64,
+        /// Their root.
+        root: String,
+    },
+    /// The database has a ledger; no mark vouches for it.
+    #[error(
+        "the database holds {size} entries, but there is no high-water mark: put the mark's files back; without them nobody can tell whether the database is an old copy"
+    )]
+    MarkAbsent {
+        /// Entries in the database.
+        size: u64,
+    },
+    /// The mark belongs to another vault or epoch.
+    #[error("the high-water mark belongs to another vault or epoch: wrong mark_dir?")]
+    MarkForeign,
+    /// The database is older than the mark.
+    #[error(
+        "the database ends at {found} entries, but {known} were published: {missing} are missing; this is an old copy; put the newer one back, or restore a backup",
+        missing = known - found
+    )]
+    StoreBehind {
+        /// Entries in the database.
+        found: u64,
+        /// Entries that the mark knows.
+        known: u64,
+    },
+    /// The database has another history than the one that was published.
+    #[error(
+        "the ledger's first {size} entries are not the ones that were published: it was rewritten; keep everything as it is, and compare with the checkpoints that were handed out"
+    )]
+    Rewritten {
+        /// Entries that the mark knows.
+        size: u64,
+    },
+    /// The first entry could not be written.
+    #[error("the ledger can't be written: {0}")]
+    Refused(Refusal),
+}
+
+impl House {
+    /// The engine's directory.
+    pub fn db_dir(&self) -> PathBuf {
+        self.data_dir.join("db")
+    }
+
+    fn open_store(&self) -> Result<SledStore, StoreError> {
+        SledStore::open(
+            &self.db_dir(),
+            SledOptions {
+                cache_bytes: self.cache_bytes,
+                ..SledOptions::default()
+            },
+        )
+    }
+}
+
+/// Who and what a new vault begins with.
+pub struct Founding {
+    /// The first principals: operators at least.
+    pub principals: Vec<Principal>,
+    /// The first allow-list.
+    pub allowances: Vec<(AllowanceKey, Allowance)>,
+    /// Whose certificates may unseal.
+    pub unsealers: Vec<Unsealer>,
+}
+
+/// Makes a vault: seal, keyring, database, first entries, first mark.
+///
+/// # Errors
+/// When a directory is not empty, or something can't be written. What was made until then is left
+/// for the operator to look at; the directories are to be emptied before another try.
+pub fn create(
+    house: &House,
+    passphrase: &SecretText,
+    cost: Argon2Cost,
+    founding: Founding,
+) -> Result<VaultId, OpenError> {
+    for dir in [&house.data_dir, &house.keys_dir, &house.mark_dir] {
+        let io = |source| OpenError::Io {
+            what: format!("making {}", dir.display()),
+            source,
+        };
+        std::fs::create_dir_all(dir).map_err(io)?;
+    }
+    let marks = MarkFile::open(&house.mark_dir)?;
+    let occupied = house.db_dir().exists()
+        || SealFile::read(&house.keys_dir).is_ok()
+        || marks.read()?.is_some();
+    if occupied {
+        return Err(OpenError::Exists(house.data_dir.clone()));
+    }
+    let now = house.clock.now();
+    let vault = VaultId::random();
+    let root = SealFile::create(&house.keys_dir, vault, passphrase, cost, founding.unsealers)?;
+    let ring = Keyring::create(&house.keys_dir, vault, &root, now)?;
+    let key = ring.ledger_signing(FIRST_EPOCH)?;
+    let store = house.open_store()?;
+    let loaded = Loaded {
+        head: Head {
+            epoch: FIRST_EPOCH,
+            round: 0,
+            round_id: [0; 16],
+            size: 0,
+            root: empty_root(),
+            last_time: Timestamp(0),
+            keyring_generation: ring.generation(),
+            single_operator: true,
+            peaks: Vec::new(),
+        },
+        tree: Tree::empty(),
+        registry: Registry::default(),
+    };
+    let press = Press {
+        vault,
+        key,
+        marks,
+        sink: house.checkpoint_sink.clone(),
+        clock: house.clock.clone(),
+    };
+    let io = |source| OpenError::Io {
+        what: "starting a thread".to_owned(),
+        source,
+    };
+    let (publisher, thread) = Publisher::start(press).map_err(io)?;
+    let shared = share(ring, &loaded);
+    let mut committer = Committer::new(
+        Box::new(store),
+        loaded,
+        shared,
+        house.settings.clone(),
+        house.clock.clone(),
+        publisher.clone(),
+    );
+    let mut works = vec![Work::Note(Note::Created)];
+    let principals = founding.principals.into_iter();
+    works.extend(principals.map(|p| Work::Admin(Box::new(Admin::CreatePrincipal(p)))));
+    let allowances = founding.allowances.into_iter();
+    works.extend(allowances.map(|(k, a)| Work::Admin(Box::new(Admin::SetAllowance(k, Some(a))))));
+    let result = works
+        .into_iter()
+        .try_for_each(|work| run_inline(&mut committer, work).map(|_| ()));
+    publisher.stop();
+    let joined = thread.join();
+    result.map_err(OpenError::Refused)?;
+    if joined.is_err() || publisher.published().is_none() {
+        return Err(OpenError::Refused(Refusal::Unavailable(
+            "the first high-water mark could not be written",
+        )));
+    }
+    Ok(vault)
+}
+
+/// The epoch that a vault begins with.
+const FIRST_EPOCH: u32 = 1;
+
+/// Runs one command of the vault itself on a committer that has no thread yet.
+fn run_inline(committer: &mut Committer, work: Work) -> Result<Done, Refusal> {
+    let (reply, mut answer) = tokio::sync::oneshot::channel();
+    committer.round(vec![Ask {
+        caller: Caller::vault(),
+        work,
+        deadline_ms: u64::MAX,
+        reply,
+    }]);
+    answer.try_recv().unwrap_or(Err(Refusal::Sealed))
+}
+
+fn share(ring: Keyring, loaded: &Loaded) -> Shared {
+    Shared {
+        ring: Arc::new(RwLock::new(ring)),
+        tree: Arc::new(RwLock::new(loaded.tree.clone())),
+        registry: Arc::new(ArcSwap::from_pointee(loaded.registry.clone())),
+        head: Arc::new(ArcSwap::from_pointee(loaded.head.clone())),
+    }
+}
+
+/// Opens a vault with its root key and starts its threads.
+///
+/// # Errors
+/// When anything is not as it was left: see [`OpenError`]. Nothing is served then, and nothing was
+/// changed but the repair of a torn last round.
+pub fn open(house: &House, root: &RootKey, unseal_tries: u32) -> Result<Vault, OpenError> {
+    let seal = SealFile::read(&house.keys_dir)
+        .map_err(|_| OpenError::NotInitialised(house.keys_dir.clone()))?;
+    let vault = seal.vault();
+    let ring = Keyring::open(&house.keys_dir, vault, root)?;
+    let mut store: Box<dyn Store> = Box::new(house.open_store()?);
+    let marks = MarkFile::open(&house.mark_dir)?;
+    let mark = marks.read()?;
+    if let Some(mark) = &mark {
+        if mark.vault != vault {
+            return Err(OpenError::MarkForeign);
+        }
+        // PCI DSS 3.7.7: no substitution of keys.
+        ring.require_generation(mark.keyring_generation)?;
+    }
+    let reader = store.reader();
+    let loaded = match load(reader.as_ref(), &ring) {
+        Ok(loaded) => loaded,
+        Err(LoadError::Empty) => {
+            return Err(match mark {
+                None => OpenError::NotInitialised(house.data_dir.clone()),
+                Some(mark) => OpenError::Emptied {
+                    size: mark.size,
+                    root: crate::ledger::to_base64(&mark.root),
+                },
+            });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let head = &loaded.head;
+    ring.require_generation(head.keyring_generation)?;
+    let mark = mark.ok_or(OpenError::MarkAbsent { size: head.size })?;
+    if mark.epoch != head.epoch {
+        return Err(OpenError::MarkForeign);
+    }
+    if head.size < mark.size {
+        return Err(OpenError::StoreBehind {
+            found: head.size,
+            known: mark.size,
+        });
+    }
+    let root_then = loaded
+        .tree
+        .root_at(mark.size, &Tiles(reader.as_ref()))
+        .map_err(LoadError::Tree)?;
+    if root_then != mark.root {
+        return Err(OpenError::Rewritten { size: mark.size });
+    }
+
+    let mut findings = Vec::new();
+    let torn = torn_rows(reader.as_ref(), &ring, head)?;
+    if !torn.is_empty() {
+        tracing::error!(alarm = "torn", rows = torn.len(), "the last round was torn; repaired");
+        findings.push(format!("{} rows of the last round repaired", torn.len()));
+        repair(store.as_mut(), torn)?;
+    }
+    if ring.generation() > head.keyring_generation {
+        findings.push(format!(
+            "keyring at generation {}, last entry knew {}",
+            ring.generation(),
+            head.keyring_generation
+        ));
+    }
+    let key = ring.ledger_signing(head.epoch)?;
+    let verifier = crate::ledger::VerifierKey::new(
+        &crate::ledger::origin(vault, head.epoch),
+        key.verifying_key(),
+    )
+    .map_err(|e| LoadError::Damaged {
+        what: "the signing key",
+        why: e.to_string(),
+    })?;
+    let press = Press {
+        vault,
+        key: key.clone(),
+        marks,
+        sink: house.checkpoint_sink.clone(),
+        clock: house.clock.clone(),
+    };
+    let io = |source| OpenError::Io {
+        what: "starting a thread".to_owned(),
+        source,
+    };
+    let (publisher, publishing) = Publisher::start(press).map_err(io)?;
+    publisher.offer(Arc::new(loaded.head.clone()));
+    let shared = share(ring, &loaded);
+    let store_name = store.name();
+    let mut committer = Committer::new(
+        store,
+        loaded,
+        shared.clone(),
+        house.settings.clone(),
+        house.clock.clone(),
+        publisher.clone(),
+    );
+    let mut notes = vec![Note::Started { findings }];
+    if unseal_tries > 0 {
+        notes.push(Note::UnsealRefused(unseal_tries));
+    }
+    notes.push(Note::Unsealed);
+    for note in notes {
+        run_inline(&mut committer, Work::Note(note)).map_err(OpenError::Refused)?;
+    }
+    Vault::start(
+        vault, house, committer, shared, publisher, publishing, reader, key, verifier, store_name,
+    )
+    .map_err(io)
+}
+
+/// Writes the rows of a torn round again, from its redo record.
+fn repair(store: &mut dyn Store, images: Vec<super::redo::Image>) -> Result<(), OpenError> {
+    let failed = |why: String| {
+        OpenError::Load(LoadError::Damaged {
+            what: "the last round",
+            why,
+        })
+    };
+    let mut writes = WriteSet::new();
+    for (key, value) in images {
+        match value {
+            Some(value) => {
+                let sealed = Sealed::from_stored(value).map_err(|e| failed(e.to_string()))?;
+                writes
+                    .put(key, StoredValue::Sealed(sealed))
+                    .map_err(|e| failed(e.to_string()))?;
+            }
+            None => writes.delete(key).map_err(|e| failed(e.to_string()))?,
+        }
+    }
+    let round = store.begin()?;
+    round
+        .commit(RoundId::random(), &writes)
+        .map_err(|e| failed(e.to_string()))
+}

@@ -1,0 +1,180 @@
+//! Opening a transaction, looking at it, closing it.
+
+use super::batch::{Act, Batch, Effect, No, release_bucket};
+use super::command::{Caller, Done, RequestId, Standing, TokenSummary};
+use super::state::{TokenState, TransactionState};
+use crate::clock::{DAY_MS, Timestamp};
+use crate::ids::TransactionId;
+use crate::ledger::Entry;
+use crate::payment::Selector;
+use crate::policy::{Denial, Relation, Rpc, Terms, judge};
+
+/// How long a release bucket's key waits, visible as pending, before it is destroyed.
+pub const PENDING_DESTRUCTION_MS: u64 = 3 * DAY_MS;
+
+impl Batch<'_> {
+    /// `OpenTransaction`: the id is a keyed hash of the request id, so that a retry finds what the
+    /// first try made.
+    pub(super) fn open_transaction(
+        &mut self,
+        caller: &Caller,
+        request: &RequestId,
+        terms: &Terms,
+        entry: &mut Entry,
+    ) -> Result<Done, No> {
+        entry.site = terms.site;
+        let principal = self.admit(caller, Rpc::OpenTransaction)?;
+        if !principal.serves(terms.site) || terms.portal != principal.id {
+            entry.site = crate::ids::Site::VAULT;
+            return Err(Denial::SiteNotAllowed.into());
+        }
+        let ids = self.transaction_ids(caller, request);
+        if let Some(id) = ids.iter().copied().find(|id| self.exists(*id)) {
+            return self.on(id, entry, |_, state, _| {
+                if state.terms_digest == terms.digest() {
+                    Ok(Act::Seen(Done::Opened {
+                        transaction: id,
+                        entry: state.opened_entry,
+                    }))
+                } else {
+                    Err(Denial::RequestIdReused.into())
+                }
+            });
+        }
+        if terms.expires_at <= self.now || terms.release_until <= self.now {
+            return Err(Denial::Expired.into());
+        }
+        self.registry.covers(terms, self.now)?;
+        let id = *ids
+            .first()
+            .ok_or_else(|| No::Keys("no replay key".to_owned()))?;
+        entry.transaction = Some(id);
+        entry.amount = terms.amount.map(|a| (a.minor_units, a.currency));
+        for (name, text) in [("merchant", &terms.merchant), ("reference", &terms.reference)] {
+            if !text.is_empty() {
+                entry.detail.insert(name, text.clone());
+            }
+        }
+        entry.detail.insert("parties", parties(terms));
+        entry
+            .detail
+            .insert("release_until", terms.release_until.to_string());
+        let state = TransactionState::new(terms.clone(), self.now, self.next_index());
+        let index = self.found(id, state, entry)?;
+        Ok(Done::Opened {
+            transaction: id,
+            entry: index,
+        })
+    }
+
+    /// The ids that a request id stands for: under today's key, and under yesterday's.
+    pub(super) fn transaction_ids(&self, caller: &Caller, request: &RequestId) -> Vec<TransactionId> {
+        transaction_ids(self.ring, self.now, caller, request)
+    }
+
+    /// `GetTransaction`.
+    pub(super) fn get_transaction(
+        &mut self,
+        caller: &Caller,
+        id: TransactionId,
+        entry: &mut Entry,
+    ) -> Result<Done, No> {
+        let principal = self.admit(caller, Rpc::GetTransaction)?;
+        self.on(id, entry, |batch, state, entry| {
+            let relation = judge(
+                Rpc::GetTransaction,
+                &principal,
+                &state.terms,
+                state.standing(None),
+                batch.now,
+            )?;
+            let mut terms = state.terms.clone();
+            if let Relation::Party(index) = relation {
+                terms.parties = vec![terms.parties.swap_remove(index)];
+            }
+            batch.enter(entry)?;
+            Ok(Act::Seen(Done::Got(Box::new(Standing {
+                terms,
+                closed: state.closed,
+                tokens: state.tokens.iter().map(summary).collect(),
+            }))))
+        })
+    }
+
+    /// `CloseTransaction`. Closing twice is a success and writes an entry each time.
+    pub(super) fn close(
+        &mut self,
+        caller: &Caller,
+        id: TransactionId,
+        entry: &mut Entry,
+    ) -> Result<Done, No> {
+        let principal = self.admit(caller, Rpc::CloseTransaction)?;
+        self.on(id, entry, |batch, state, _| {
+            judge(
+                Rpc::CloseTransaction,
+                &principal,
+                &state.terms,
+                state.standing(None),
+                batch.now,
+            )?;
+            state.closed = true;
+            for token in &state.tokens {
+                batch.effects.push(Effect::Wipe(token.selector));
+            }
+            Ok(Act::Changed(Done::Closed {
+                entry: batch.next_index(),
+                unreadable_after: bucket_end(state).plus_ms(PENDING_DESTRUCTION_MS),
+            }))
+        })
+    }
+}
+
+/// The ids that a request id stands for at `now`.
+pub(super) fn transaction_ids(
+    ring: &crate::keys::Keyring,
+    now: Timestamp,
+    caller: &Caller,
+    request: &RequestId,
+) -> Vec<TransactionId> {
+    let Some(portal) = caller.id() else {
+        return Vec::new();
+    };
+    let today = now.day();
+    [today, today.saturating_sub(1)]
+        .into_iter()
+        .filter_map(|day| ring.transaction_id(day, portal, request.expose()).ok())
+        .collect()
+}
+
+/// The end of the day that names the transaction's release bucket.
+fn bucket_end(state: &TransactionState) -> Timestamp {
+    let crate::keys::KeyName::Release { day, .. } = release_bucket(state) else {
+        return state.terms.release_until;
+    };
+    Timestamp((u64::from(day) + 1) * DAY_MS)
+}
+
+/// The parties in words, for the ledger: ids and purposes.
+fn parties(terms: &Terms) -> String {
+    let mut text = String::new();
+    for party in &terms.parties {
+        if !text.is_empty() {
+            text.push_str("; ");
+        }
+        text.push_str(&party.principal.to_string());
+        for grant in &party.grants {
+            text.push_str(&format!(" {}x{}", grant.purpose.as_str(), grant.uses_max));
+        }
+    }
+    text
+}
+
+/// A token without what makes it redeemable.
+pub(super) fn summary(token: &TokenState) -> TokenSummary {
+    TokenSummary {
+        reference: Selector(token.selector).reference(),
+        masked: token.masked.clone(),
+        revoked: token.revoked,
+        created_at: token.created_at,
+    }
+}

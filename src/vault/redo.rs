@@ -1,0 +1,115 @@
+//! The redo record: after-images of the rows that a round changed (`docs/format.md` §5.2).
+//!
+//! Its parts are overwritten by the next round. At opening the last round's images are compared
+//! with the rows: a row that differs was torn and is repaired from the image.
+
+use crate::codec::{Malformed, Reader, Writer};
+use crate::limits;
+use crate::secret::SecretBuffer;
+
+/// Plaintext bytes of one part: what a value may hold, less the header and the seal.
+const PART_BYTES: usize = limits::VALUE_BYTES_MAX - 128;
+
+/// Most parts of a round.
+const PARTS_MAX: usize = limits::ROUND_BYTES_MAX / PART_BYTES + 1;
+
+/// One row after the round: its key and its value, or none when it was deleted.
+pub type Image = (Vec<u8>, Option<Vec<u8>>);
+
+/// Cuts a round's images into parts.
+pub fn encode(round: u64, images: &[Image]) -> Vec<SecretBuffer> {
+    let bytes: usize = images
+        .iter()
+        .map(|(k, v)| 9 + k.len() + v.as_ref().map_or(0, Vec::len))
+        .sum();
+    let mut stream = Writer::with_capacity(bytes + 4);
+    stream.u32(u32::try_from(images.len()).expect("bounded by ROUND_ROWS_MAX"));
+    for (key, value) in images {
+        stream.bytes(key);
+        match value {
+            Some(value) => stream.u8(1).bytes(value),
+            None => stream.u8(0),
+        };
+    }
+    let chunks: Vec<&[u8]> = stream.as_slice().chunks(PART_BYTES).collect();
+    let parts = u16::try_from(chunks.len()).expect("bounded by PARTS_MAX");
+    chunks
+        .iter()
+        .enumerate()
+        .map(|(part, chunk)| {
+            let mut w = Writer::with_capacity(16 + chunk.len());
+            w.u64(round)
+                .u16(u16::try_from(part).expect("bounded by PARTS_MAX"))
+                .u16(parts)
+                .bytes(chunk);
+            w.finish()
+        })
+        .collect()
+}
+
+/// How many parts the record of `round` has, read from its first part; `None` when that part is
+/// another round's.
+///
+/// # Errors
+/// When the part does not have the shape of §5.2.
+pub fn parts(round: u64, first: &[u8]) -> Result<Option<u16>, Malformed> {
+    let mut r = Reader::new(first);
+    let (own, _, parts) = (r.u64()?, r.u16()?, r.u16()?);
+    if usize::from(parts) > PARTS_MAX {
+        return Err(Malformed::new("redo: too many parts"));
+    }
+    Ok((own == round).then_some(parts))
+}
+
+/// Puts the parts of `round` together again.
+///
+/// # Errors
+/// When a part is missing, another round's, or malformed.
+pub fn decode(round: u64, parts: &[SecretBuffer]) -> Result<Vec<Image>, Malformed> {
+    let mut stream = Writer::with_capacity(parts.iter().map(|p| p.len()).sum());
+    for (number, part) in parts.iter().enumerate() {
+        let mut r = Reader::new(part);
+        let (own, index, count) = (r.u64()?, r.u16()?, r.u16()?);
+        if own != round || usize::from(index) != number || usize::from(count) != parts.len() {
+            return Err(Malformed::new("redo: parts of different rounds"));
+        }
+        stream.raw(r.bytes()?);
+        r.end()?;
+    }
+    let mut r = Reader::new(stream.as_slice());
+    let mut images = Vec::new();
+    for _ in 0..r.u32()? {
+        let key = r.bytes()?.to_vec();
+        let value = if r.bool()? {
+            Some(r.bytes()?.to_vec())
+        } else {
+            None
+        };
+        images.push((key, value));
+    }
+    r.end()?;
+    Ok(images)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_larger_than_a_part_are_read_back() {
+        let images: Vec<Image> = (0..7u8)
+            .map(|n| {
+                let value = (n != 3).then(|| vec![n; 6_900]);
+                (vec![b'X', n], value)
+            })
+            .collect();
+        let parts = encode(9, &images);
+        assert!(parts.len() > 5);
+        assert!(parts.iter().all(|p| p.len() < limits::VALUE_BYTES_MAX - 40));
+        assert_eq!(super::parts(9, &parts[0]), Ok(Some(parts.len() as u16)));
+        assert_eq!(super::parts(8, &parts[0]), Ok(None));
+        assert_eq!(decode(9, &parts), Ok(images));
+        assert!(decode(8, &parts).is_err());
+        assert!(decode(9, &parts[1..]).is_err());
+    }
+}

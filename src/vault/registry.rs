@@ -1,0 +1,252 @@
+//! Who is enrolled and what portals may do: kept in memory whole, since every call asks it, and in
+//! rows that the committer writes.
+
+use crate::clock::Timestamp;
+use crate::codec::{Malformed, Reader, Writer};
+use crate::ids::{ActionId, PrincipalId, Site};
+use crate::policy::{Allowance, AllowanceKey, Denial, Principal, Role, Terms};
+use crate::secret::SecretBuffer;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// A change that waits for a second operator.
+#[derive(Clone)]
+pub struct Pending {
+    /// Who asked.
+    pub requested_by: PrincipalId,
+    /// It lapses then.
+    pub expires_at: Timestamp,
+    /// What is to be done.
+    pub change: Change,
+}
+
+/// A change that needs two operators.
+#[derive(Clone)]
+pub enum Change {
+    /// Enrol a principal.
+    Enrol(Principal),
+    /// Set or take away an allowance.
+    Allow(AllowanceKey, Option<Allowance>),
+}
+
+impl Change {
+    /// What it would do, in words, for `status` and the ledger.
+    pub fn summary(&self) -> String {
+        match self {
+            Change::Enrol(p) => format!("enrol {} {} ({})", p.role.as_str(), p.name, p.certificate_uri),
+            Change::Allow(key, Some(_)) => format!(
+                "allow portal {} to name processor {} on {}",
+                key.portal, key.processor, key.site
+            ),
+            Change::Allow(key, None) => format!(
+                "no longer allow portal {} to name processor {} on {}",
+                key.portal, key.processor, key.site
+            ),
+        }
+    }
+}
+
+impl Pending {
+    /// The row, as `docs/format.md` §6 has it.
+    pub fn encode(&self) -> SecretBuffer {
+        let mut w = Writer::with_capacity(1_024);
+        w.u8(1).raw(&self.requested_by.0).u64(self.expires_at.0);
+        match &self.change {
+            Change::Enrol(principal) => {
+                w.u8(1).bytes(&principal.encode());
+            }
+            Change::Allow(key, allowance) => {
+                let mut content = Writer::with_capacity(128);
+                content
+                    .raw(key.site.as_bytes())
+                    .raw(&key.portal.0)
+                    .raw(&key.processor.0);
+                if let Some(allowance) = allowance {
+                    content.raw(&allowance.encode());
+                }
+                w.u8(2).bytes(content.as_slice());
+            }
+        }
+        w.finish()
+    }
+
+    /// Reads the row.
+    ///
+    /// # Errors
+    /// When it does not have the shape of §6.
+    pub fn decode(bytes: &[u8]) -> Result<Pending, Malformed> {
+        let mut r = Reader::new(bytes);
+        if r.u8()? != 1 {
+            return Err(Malformed::new("pending action: unknown version"));
+        }
+        let requested_by = PrincipalId(r.array()?);
+        let expires_at = Timestamp(r.u64()?);
+        let kind = r.u8()?;
+        let content = r.bytes()?;
+        r.end()?;
+        let change = match kind {
+            1 => Change::Enrol(Principal::decode(content)?),
+            2 => {
+                let mut r = Reader::new(content);
+                let key = AllowanceKey {
+                    site: Site::from_bytes(r.array()?)?,
+                    portal: PrincipalId(r.array()?),
+                    processor: PrincipalId(r.array()?),
+                };
+                let rest = r.raw(r.remaining())?;
+                let allowance = match rest {
+                    [] => None,
+                    bytes => Some(Allowance::decode(bytes)?),
+                };
+                Change::Allow(key, allowance)
+            }
+            _ => return Err(Malformed::new("pending action: unknown kind")),
+        };
+        Ok(Pending {
+            requested_by,
+            expires_at,
+            change,
+        })
+    }
+}
+
+/// Everything that is enrolled. Replaced as a whole by each change.
+#[derive(Clone, Default)]
+pub struct Registry {
+    principals: HashMap<PrincipalId, Arc<Principal>>,
+    by_credential: HashMap<([u8; 32], String), PrincipalId>,
+    by_name: BTreeMap<String, PrincipalId>,
+    allowances: BTreeMap<AllowanceKey, Allowance>,
+    pending: BTreeMap<ActionId, Pending>,
+}
+
+impl Registry {
+    /// A principal by id.
+    pub fn principal(&self, id: PrincipalId) -> Option<&Arc<Principal>> {
+        self.principals.get(&id)
+    }
+
+    /// A principal by the identity of its certificate.
+    pub fn by_credential(&self, issuer_key: &[u8; 32], uri: &str) -> Option<&Arc<Principal>> {
+        let id = self.by_credential.get(&(*issuer_key, uri.to_owned()))?;
+        self.principals.get(id)
+    }
+
+    /// A principal by id or name, as a person writes it.
+    pub fn named(&self, text: &str) -> Option<&Arc<Principal>> {
+        let id = match PrincipalId::parse(text) {
+            Ok(id) => id,
+            Err(_) => *self.by_name.get(text)?,
+        };
+        self.principals.get(&id)
+    }
+
+    /// All principals by name.
+    pub fn principals(&self) -> impl Iterator<Item = &Arc<Principal>> {
+        self.by_name.values().filter_map(|id| self.principals.get(id))
+    }
+
+    /// How many are enrolled.
+    pub fn len(&self) -> usize {
+        self.principals.len()
+    }
+
+    /// Whether nobody is enrolled.
+    pub fn is_empty(&self) -> bool {
+        self.principals.is_empty()
+    }
+
+    /// Enabled operators.
+    pub fn operators(&self) -> usize {
+        self.principals
+            .values()
+            .filter(|p| p.role == Role::Operator && !p.disabled)
+            .count()
+    }
+
+    /// Puts a principal in, or replaces it.
+    pub fn put(&mut self, principal: Principal) {
+        let id = principal.id;
+        self.by_credential
+            .insert((principal.issuer_key, principal.certificate_uri.clone()), id);
+        self.by_name.insert(principal.name.clone(), id);
+        self.principals.insert(id, Arc::new(principal));
+    }
+
+    /// Whether a new principal's name and credential are free.
+    ///
+    /// # Errors
+    /// Which of them is taken (PCI DSS 8.2.1: one principal, one identity).
+    pub fn is_free(&self, principal: &Principal) -> Result<(), Denial> {
+        let credential = (principal.issuer_key, principal.certificate_uri.clone());
+        if self.by_credential.contains_key(&credential) {
+            return Err(Denial::CredentialTaken);
+        }
+        if self.by_name.contains_key(&principal.name) {
+            return Err(Denial::NameTaken);
+        }
+        Ok(())
+    }
+
+    /// A row of the allow-list.
+    pub fn allowance(&self, key: &AllowanceKey) -> Option<&Allowance> {
+        self.allowances.get(key)
+    }
+
+    /// The allow-list.
+    pub fn allowances(&self) -> impl Iterator<Item = (&AllowanceKey, &Allowance)> {
+        self.allowances.iter()
+    }
+
+    /// Sets or takes away an allowance.
+    pub fn allow(&mut self, key: AllowanceKey, allowance: Option<Allowance>) {
+        match allowance {
+            Some(allowance) => self.allowances.insert(key, allowance),
+            None => self.allowances.remove(&key),
+        };
+    }
+
+    /// Actions that wait.
+    pub fn pending(&self) -> impl Iterator<Item = (&ActionId, &Pending)> {
+        self.pending.iter()
+    }
+
+    /// One action that waits.
+    pub fn pending_action(&self, id: &ActionId) -> Option<&Pending> {
+        self.pending.get(id)
+    }
+
+    /// Puts an action in.
+    pub fn defer(&mut self, id: ActionId, pending: Pending) {
+        self.pending.insert(id, pending);
+    }
+
+    /// Takes an action out.
+    pub fn settle(&mut self, id: &ActionId) {
+        self.pending.remove(id);
+    }
+
+    /// Whether the allow-list covers `terms`, opened at `now`: each party an enabled processor of
+    /// the site, and allowed to this portal.
+    ///
+    /// # Errors
+    /// [`Denial::TermsNotAllowed`]: which part is not said, so that a hijacked portal can't map
+    /// the list.
+    pub fn covers(&self, terms: &Terms, now: Timestamp) -> Result<(), Denial> {
+        for party in &terms.parties {
+            let processor = self
+                .principal(party.principal)
+                .filter(|p| p.role == Role::Processor && !p.disabled && p.serves(terms.site))
+                .ok_or(Denial::TermsNotAllowed)?;
+            let key = AllowanceKey {
+                site: terms.site,
+                portal: terms.portal,
+                processor: processor.id,
+            };
+            self.allowance(&key)
+                .ok_or(Denial::TermsNotAllowed)?
+                .covers(terms, party, now)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,149 @@
+//! Retries without storing the answer (`docs/format.md` §4.2): what a transaction remembers of a
+//! request, and how a retry finds it again.
+
+use super::batch::{Batch, No};
+use super::command::RequestId;
+use super::state::{REQUEST_BYTES, Remembered, TransactionState};
+use crate::codec::{Reader, Writer};
+use crate::ids::{PrincipalId, TransactionId};
+use crate::keys::{KeyError, RequestTag, Sealed};
+use crate::limits;
+use crate::policy::{Denial, Rpc};
+use crate::secret::SecretBuffer;
+use subtle::ConstantTimeEq;
+
+/// The number of a call in keyed hashes and rows; never renumbered.
+pub(super) const fn call_code(rpc: Rpc) -> u8 {
+    match rpc {
+        Rpc::Tokenize => 1,
+        Rpc::Redeem => 2,
+        Rpc::ReportOutcome => 3,
+        _ => 0,
+    }
+}
+
+/// An earlier success.
+pub(super) struct Earlier {
+    /// The request's keyed hash.
+    pub tag: RequestTag,
+    /// Index of its entry.
+    pub entry: u64,
+    /// What the call keeps: a token's parts for Tokenize, nothing otherwise.
+    pub content: SecretBuffer,
+}
+
+/// What a request turned out to be.
+pub(super) enum Retry {
+    /// Not seen before; remember its success under this tag and day.
+    New(RequestTag, u32),
+    /// A success within the last 24 hours.
+    Earlier(Earlier),
+}
+
+impl Batch<'_> {
+    /// Looks a request up.
+    ///
+    /// # Errors
+    /// [`Denial::RequestIdReused`] when it came before with another body.
+    pub(super) fn retry(
+        &mut self,
+        state: &TransactionState,
+        transaction: TransactionId,
+        principal: PrincipalId,
+        rpc: Rpc,
+        request: &RequestId,
+        body: &[u8; 32],
+    ) -> Result<Retry, No> {
+        let code = call_code(rpc);
+        let today = self.now.day();
+        let mut new = None;
+        // A request of yesterday was tagged with yesterday's key.
+        for day in [today, today.saturating_sub(1)] {
+            let tag = match self.ring.request_tag(day, principal, code, request.expose()) {
+                Ok(tag) => tag,
+                Err(KeyError::Unknown(_) | KeyError::Destroyed(_)) if day != today => continue,
+                Err(error) => return Err(No::Keys(error.to_string())),
+            };
+            let stored = tag.stored();
+            let found = state.requests.iter().find(|r| {
+                r.day == day
+                    && r.rpc == code
+                    && bool::from(r.tag.ct_eq(&stored))
+                    && self.now.since_ms(r.at) < limits::REQUEST_MEMORY_MS
+            });
+            let Some(found) = found else {
+                new.get_or_insert((tag, day));
+                continue;
+            };
+            return self.open_answer(state, transaction, found, tag, body).map(Retry::Earlier);
+        }
+        let (tag, day) = new.ok_or_else(|| No::Keys("no replay key".to_owned()))?;
+        Ok(Retry::New(tag, day))
+    }
+
+    fn open_answer(
+        &mut self,
+        state: &TransactionState,
+        transaction: TransactionId,
+        found: &Remembered,
+        tag: RequestTag,
+        body: &[u8; 32],
+    ) -> Result<Earlier, No> {
+        let broken = |_| No::Keys("a remembered request does not open".to_owned());
+        let sealed = Sealed::from_stored(found.answer.clone()).map_err(broken)?;
+        let answer = self
+            .ring
+            .open_answer(found.day, &tag, state.site(), transaction, &sealed)
+            .map_err(broken)?;
+        let malformed = |_| No::Keys("a remembered request is malformed".to_owned());
+        let mut r = Reader::new(&answer);
+        let earlier_body: [u8; 32] = r.array().map_err(malformed)?;
+        let entry = r.u64().map_err(malformed)?;
+        let content = r.bytes().map_err(malformed)?.to_vec().into();
+        if !bool::from(earlier_body.ct_eq(body)) {
+            return Err(Denial::RequestIdReused.into());
+        }
+        Ok(Earlier {
+            tag,
+            entry,
+            content,
+        })
+    }
+
+    /// Remembers a success. Call before the state is written, with the index that its entry will
+    /// have.
+    ///
+    /// # Errors
+    /// [`Denial::TransactionFull`] when the row can't hold another one.
+    #[allow(clippy::too_many_arguments)] // one row's worth of facts
+    pub(super) fn remember(
+        &self,
+        state: &mut TransactionState,
+        transaction: TransactionId,
+        rpc: Rpc,
+        tag: &RequestTag,
+        day: u32,
+        body: &[u8; 32],
+        content: &[u8],
+    ) -> Result<(), No> {
+        state.forget_old_requests(self.now);
+        let full = state.requests.len() >= limits::REQUESTS_REMEMBERED_MAX
+            || !state.reserve(REQUEST_BYTES);
+        if full {
+            return Err(Denial::TransactionFull.into());
+        }
+        let mut w = Writer::with_capacity(96);
+        w.raw(body).u64(self.next_index()).bytes(content);
+        let answer =
+            self.ring
+                .seal_answer(day, tag, state.site(), transaction, w.as_slice())?;
+        state.requests.push(Remembered {
+            tag: tag.stored(),
+            rpc: call_code(rpc),
+            at: self.now,
+            day,
+            answer: answer.into_bytes(),
+        });
+        Ok(())
+    }
+}

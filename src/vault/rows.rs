@@ -1,0 +1,145 @@
+//! Where each row lies and what its seal is bound to (`docs/format.md` §2 and §5). Keys and places
+//! are made here only, so that reader and writer can't differ.
+
+use crate::ids::{ActionId, PrincipalId, Site, TransactionId};
+use crate::keys::{Kind, Place};
+use crate::policy::AllowanceKey;
+use crate::store::space;
+
+/// A row's key and what its seal is bound to.
+pub struct Row {
+    /// The key in the store.
+    pub key: Vec<u8>,
+    site: Site,
+    transaction: Option<TransactionId>,
+    kind: Kind,
+    scope: Vec<u8>,
+}
+
+impl Row {
+    /// The place, for the envelope.
+    pub fn place(&self) -> Place<'_> {
+        Place {
+            site: self.site,
+            transaction: self.transaction,
+            kind: self.kind,
+            scope: &self.scope,
+            row_key: &self.key,
+        }
+    }
+
+    /// The head, as written by round `round`.
+    pub fn head(round: u64) -> Row {
+        Row {
+            key: vec![space::HEAD],
+            site: Site::VAULT,
+            transaction: None,
+            kind: Kind::Head,
+            scope: era(round),
+        }
+    }
+
+    /// A transaction. `site` comes from the name of the key that seals it.
+    pub fn transaction(site: Site, id: TransactionId) -> Row {
+        Row {
+            key: transaction_key(id),
+            site,
+            transaction: Some(id),
+            kind: Kind::Transaction,
+            scope: id.0.to_vec(),
+        }
+    }
+
+    /// A ledger entry. Its key is not a row of the store: entries lie in pages.
+    pub fn entry(site: Site, index: u64) -> Row {
+        let mut key = Vec::with_capacity(9);
+        key.push(space::ENTRIES);
+        key.extend_from_slice(&index.to_be_bytes());
+        Row {
+            key,
+            site,
+            transaction: None,
+            kind: Kind::Entry,
+            scope: era(index),
+        }
+    }
+
+    /// A part of the redo record, as written by round `round`.
+    pub fn redo(round: u64, part: u16) -> Row {
+        let mut key = vec![space::REDO];
+        key.extend_from_slice(&part.to_be_bytes());
+        Row {
+            key,
+            site: Site::VAULT,
+            transaction: None,
+            kind: Kind::Redo,
+            scope: era(round),
+        }
+    }
+
+    /// A principal.
+    pub fn principal(id: PrincipalId) -> Row {
+        let mut key = vec![space::PRINCIPALS];
+        key.extend_from_slice(&id.0);
+        Row::own(key, Site::VAULT, Kind::Principal)
+    }
+
+    /// A row of the allow-list.
+    pub fn allowance(of: &AllowanceKey) -> Row {
+        let mut key = vec![space::ALLOWANCES];
+        key.extend_from_slice(of.site.as_bytes());
+        key.extend_from_slice(&of.portal.0);
+        key.extend_from_slice(&of.processor.0);
+        Row::own(key, of.site, Kind::Allowance)
+    }
+
+    /// A pending action.
+    pub fn pending(id: ActionId) -> Row {
+        let mut key = vec![space::ACTIONS];
+        key.extend_from_slice(&id.0);
+        Row::own(key, Site::VAULT, Kind::PendingAction)
+    }
+
+    /// A row whose derived key is its own.
+    fn own(key: Vec<u8>, site: Site, kind: Kind) -> Row {
+        Row {
+            scope: key.clone(),
+            key,
+            site,
+            transaction: None,
+            kind,
+        }
+    }
+}
+
+/// The key of a transaction's row.
+pub fn transaction_key(id: TransactionId) -> Vec<u8> {
+    let mut key = Vec::with_capacity(18);
+    key.push(space::TRANSACTIONS);
+    key.extend_from_slice(&id.0);
+    key.push(b's');
+    key
+}
+
+/// The key of the page that starts with entry `first`.
+pub fn page_key(first: u64) -> Vec<u8> {
+    let mut key = Vec::with_capacity(9);
+    key.push(space::ENTRIES);
+    key.extend_from_slice(&first.to_be_bytes());
+    key
+}
+
+/// The key of half a tile.
+pub fn tile_key(level: u8, tile: u64, half: u8) -> Vec<u8> {
+    let mut key = Vec::with_capacity(11);
+    key.push(space::TILES);
+    key.push(level);
+    key.extend_from_slice(&tile.to_be_bytes());
+    key.push(half);
+    key
+}
+
+/// Scope that changes every 2^20 writes, so that no derived key nears its bound of seals.
+fn era(number: u64) -> Vec<u8> {
+    (number >> 20).to_be_bytes().to_vec()
+}
