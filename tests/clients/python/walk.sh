@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Starts `payvault dev`, lets the Python client walk the road, checks its export offline, and stops
+# the vault.
+#
+#   walk.sh PYTHON BINARY      PYTHON has requirements.txt installed
+set -euo pipefail
+
+python=$1
+binary=$2
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d "${TMPDIR:-/tmp}/payvault-walk.XXXXXX")
+vault=$work/vault
+pid=
+
+finish() {
+    code=$?
+    if [ -n "$pid" ]; then
+        kill -KILL "$pid" 2>/dev/null || true
+    fi
+    if [ "$code" -ne 0 ] && [ -f "$work/dev.log" ]; then
+        echo "the vault's last lines:" >&2
+        tail -n 40 "$work/dev.log" >&2
+    fi
+    rm -rf "$work"
+    exit "$code"
+}
+trap finish EXIT
+
+# Seconds that a step may take before the walk gives up.
+start_s=60
+stop_s=20
+
+"$binary" dev --dir "$vault" --port 0 >"$work/dev.log" 2>&1 &
+pid=$!
+
+# dev.json is written last: when it is there, the vault serves.
+for ((tenths = start_s * 10; ; tenths--)); do
+    [ -f "$vault/dev.json" ] && break
+    if ! kill -0 "$pid" 2>/dev/null; then
+        pid=
+        echo "payvault dev ended before it was ready" >&2
+        exit 1
+    fi
+    if ((tenths == 0)); then
+        echo "no dev.json after $start_s seconds" >&2
+        exit 1
+    fi
+    sleep 0.1
+done
+
+PYTHONDONTWRITEBYTECODE=1 "$python" "$here/road.py" "$vault" --export "$work/export.jsonl"
+
+key=$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["ledger_key"])' "$vault/dev.json")
+"$binary" log verify "$work/export.jsonl" --key "$key"
+echo "ok     the export verifies offline"
+
+# The verifier must be able to say no: one changed digit of one entry.
+"$python" - "$work/export.jsonl" "$work/bent.jsonl" <<'PYTHON'
+import sys
+
+lines = open(sys.argv[1], "rb").read().split(b"\n")
+middle = len(lines) // 2
+at = lines[middle].index(b"2")
+lines[middle] = lines[middle][:at] + b"3" + lines[middle][at + 1 :]
+open(sys.argv[2], "wb").write(b"\n".join(lines))
+PYTHON
+code=0
+"$binary" log verify "$work/bent.jsonl" --key "$key" >"$work/bent.out" 2>&1 || code=$?
+if [ "$code" -ne 6 ]; then
+    cat "$work/bent.out" >&2
+    echo "a changed export ended with exit code $code, not 6" >&2
+    exit 1
+fi
+echo "ok     a changed export is refused"
+
+if grep -qF -e NL91ABNA0417164300 -e Canary "$work/dev.log"; then
+    echo "the vault's log holds what was sent" >&2
+    exit 1
+fi
+echo "ok     nothing that was sent is in the vault's log"
+
+kill -TERM "$pid"
+for ((tenths = stop_s * 10; ; tenths--)); do
+    kill -0 "$pid" 2>/dev/null || break
+    if ((tenths == 0)); then
+        echo "the vault still runs $stop_s seconds after SIGTERM" >&2
+        exit 1
+    fi
+    sleep 0.1
+done
+code=0
+wait "$pid" || code=$?
+pid=
+if [ "$code" -ne 0 ]; then
+    echo "the vault ended with exit code $code after SIGTERM" >&2
+    exit 1
+fi
+echo "ok     SIGTERM ends the vault cleanly"
