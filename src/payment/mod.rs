@@ -12,6 +12,8 @@ pub mod card;
 pub mod expiry;
 mod free_text;
 mod grouped;
+pub mod iban;
+pub mod iban_registry;
 pub mod luhn;
 pub mod pan;
 pub mod problem;
@@ -21,6 +23,7 @@ mod vectors;
 
 pub use card::{Card, CardInput, card};
 pub use expiry::Expiry;
+pub use iban::{IbanAccount, iban};
 pub use pan::Brand;
 pub use problem::Problem;
 pub use security_code::SecurityCode;
