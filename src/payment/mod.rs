@@ -8,6 +8,7 @@
 //! Numbers are ASCII digits. On input, single spaces and hyphens between groups are removed;
 //! anything else is refused.
 
+pub mod aba;
 pub mod card;
 pub mod expiry;
 mod free_text;
@@ -18,6 +19,7 @@ pub mod luhn;
 pub mod pan;
 pub mod problem;
 pub mod security_code;
+pub mod us_account;
 #[cfg(test)]
 mod vectors;
 
@@ -27,3 +29,4 @@ pub use iban::{IbanAccount, iban};
 pub use pan::Brand;
 pub use problem::Problem;
 pub use security_code::SecurityCode;
+pub use us_account::{UsAccount, UsAccountType, us_account};
