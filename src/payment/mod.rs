@@ -10,12 +10,14 @@
 
 pub mod aba;
 pub mod card;
+pub mod details;
 pub mod expiry;
 mod free_text;
 mod grouped;
 pub mod iban;
 pub mod iban_registry;
 pub mod luhn;
+pub mod mask;
 pub mod pan;
 pub mod problem;
 pub mod security_code;
@@ -24,8 +26,10 @@ pub mod us_account;
 mod vectors;
 
 pub use card::{Card, CardInput, card};
+pub use details::{Details, DetailsKind};
 pub use expiry::Expiry;
 pub use iban::{IbanAccount, iban};
+pub use mask::Masked;
 pub use pan::Brand;
 pub use problem::Problem;
 pub use security_code::SecurityCode;
