@@ -90,6 +90,17 @@ pub const IDLE_DAYS_MAX: u64 = 90;
 pub const SECRET_BYTES_MAX: usize = 128;
 /// Bytes of a passphrase; least and most.
 pub const PASSPHRASE_BYTES: std::ops::RangeInclusive<usize> = 12..=1024;
+/// Certificates that may unseal.
+pub const UNSEALERS_MAX: usize = 64;
+/// Bytes of seal.json.
+pub const SEAL_FILE_BYTES_MAX: usize = 64 << 10;
+/// Keys that a keyring holds, destroyed ones (which only name themselves) included: six a day for
+/// more than 40 years.
+pub const KEYS_MAX: usize = 100_000;
+/// Bytes of the keyring's file.
+pub const KEYRING_BYTES_MAX: usize = 16 << 20;
+/// Bytes of a row's key, and of the scope of a derived key; the longest row key has 49.
+pub const ROW_KEY_BYTES_MAX: usize = 64;
 
 /// Denials a minute and principal that get an entry each; further ones are summed up.
 pub const DENIALS_PER_MINUTE: u32 = 100;

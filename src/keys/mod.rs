@@ -1,1 +1,36 @@
-//! keys
+//! Keys: the seal around the root key, the keyring, and the envelopes that everything in the store
+//! lies in. The formats are `docs/format.md` §2, §3, §4.2 and §8.
+//!
+//! ```text
+//! passphrase ─Argon2id→ root key ─HKDF→ wraps the wrapping key ─→ keyring ─HKDF per row→ envelopes
+//! token secret ─HKDF→ inner records
+//! ```
+//!
+//! A key's bytes never leave this room: the floors above name keys by [`KeyId`] and get sealed or
+//! opened values. (The one exception is the ledger's signing key, which the ledger needs as such.)
+
+mod argon;
+mod cipher;
+mod envelope;
+mod error;
+mod file;
+mod frame;
+mod inner;
+mod keyring;
+mod name;
+pub mod password;
+mod record;
+mod request;
+mod seal;
+mod wrap;
+
+
+pub use argon::Argon2Cost;
+pub use envelope::{EnvelopeError, Kind, Place, Sealed};
+pub use error::KeyError;
+pub use inner::{open_record, seal_record};
+pub use keyring::Keyring;
+pub use name::{KeyId, KeyName};
+pub use record::{KeyRecord, KeyState};
+pub use request::RequestTag;
+pub use seal::{RootKey, SealFile, Unsealer};

@@ -1,0 +1,107 @@
+//! What can go wrong with seal and keyring. No variant carries a secret or anything derived from
+//! one; the messages are for the operator.
+
+use super::name::{KeyId, KeyName};
+use crate::codec::Malformed;
+use std::io;
+
+/// Why the seal or the keyring could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// A file of the keys directory could not be read or written. What was on disk still holds.
+    #[error("{doing}: {source}")]
+    Io {
+        /// What was being done; a constant.
+        doing: &'static str,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// A write failed at a point where the disk may hold the old or the new keyring. Keys in
+    /// memory still work; the keyring takes no further change until it is loaded again, which
+    /// settles what holds.
+    #[error("{doing}: {source}; load the keyring again")]
+    Uncertain {
+        /// What was being done; a constant.
+        doing: &'static str,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// An earlier write was [uncertain](KeyError::Uncertain).
+    #[error("an earlier write of the keyring failed half-way; load the keyring again")]
+    Unsettled,
+    /// A file does not have the shape of `docs/format.md` §8.
+    #[error("{file}: {what}")]
+    Malformed {
+        /// The file's name.
+        file: &'static str,
+        /// What was broken.
+        what: Malformed,
+    },
+    /// There is a seal or keyring already; a new one would make the old one's data unreadable.
+    #[error("{file} exists already")]
+    Exists {
+        /// The file's name.
+        file: &'static str,
+    },
+    /// A passphrase shorter or longer than [`crate::limits::PASSPHRASE_BYTES`].
+    #[error("a passphrase has 12 to 1024 bytes")]
+    PassphraseLength,
+    /// Argon2id parameters weaker than RFC 9106 recommends, or absurdly large.
+    #[error("Argon2id parameters are weaker than 64 MiB, 3 passes, 4 lanes, or out of bounds")]
+    CostRefused,
+    /// There is not enough memory for Argon2id at the cost that the seal names.
+    #[error("not enough memory to derive the key from the passphrase")]
+    OutOfMemory,
+    /// Too many unsealers, or one whose URI is empty, too long or not printable ASCII.
+    #[error("unsealers: {what}")]
+    UnsealerRefused {
+        /// What was wrong; a constant.
+        what: &'static str,
+    },
+    /// The passphrase does not open the seal. A changed salt, cost or vault id looks the same.
+    #[error("wrong passphrase")]
+    WrongPassphrase,
+    /// The passphrase is right, but the file's clear part (the list of unsealers) was changed, or
+    /// the root key is another seal's.
+    #[error("seal.json was changed by somebody without the root key")]
+    SealTampered,
+    /// No slot of the wrap file opens under this root key.
+    #[error("the wrapping key does not open under this root key")]
+    WrapTampered,
+    /// The keyring does not open under the wrapping key: it was changed, or it is a copy from
+    /// before a destruction.
+    #[error("the keyring does not open: changed, or older than the last destruction")]
+    KeyringTampered,
+    /// The keyring is another vault's.
+    #[error("the keyring belongs to another vault")]
+    OtherVault,
+    /// The keyring is older than one that is known to have existed.
+    #[error("the keyring is generation {found}, at least {least} was expected")]
+    Older {
+        /// Its generation.
+        found: u64,
+        /// The least that was expected.
+        least: u64,
+    },
+    /// No key has this id.
+    #[error("unknown key {0}")]
+    Unknown(KeyId),
+    /// No key has this name.
+    #[error("no key {0}")]
+    UnknownName(KeyName),
+    /// The key was destroyed.
+    #[error("key {0} was destroyed")]
+    Destroyed(KeyId),
+    /// The key neither seals nor signs any more.
+    #[error("key {0} is not active")]
+    NotActive(KeyId),
+    /// A key of this name could encrypt nothing any more: its period is over.
+    #[error("the period of {0} is over")]
+    PeriodOver(KeyName),
+    /// The key's state does not allow this one to follow.
+    #[error("key {0} can't go to that state from where it is")]
+    IllegalTransition(KeyId),
+    /// The keyring has [`crate::limits::KEYS_MAX`] keys.
+    #[error("the keyring is full")]
+    Full,
+}

@@ -1,0 +1,251 @@
+//! What a key is for. A key has one purpose, and a bucket's key one period; both are in its name,
+//! and the name says for how long it may be used.
+
+use crate::clock::{DAY_MS, Timestamp};
+use crate::codec::Malformed;
+use crate::ids::Site;
+use std::fmt;
+
+/// A key's number in its keyring: given once, never again. 0 is no key's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyId(pub u32);
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A key's name: its purpose, and for a bucket its site and period. Written as in
+/// `docs/format.md` §8, for example `release/nl/20780`; days are counted from 1970-01-01.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum KeyName {
+    /// Seals the transaction rows whose `release_until` lies in this day.
+    Release {
+        /// The transactions' site.
+        site: Site,
+        /// The day of `release_until`.
+        day: u32,
+    },
+    /// Seals the ledger entries of a site and month.
+    Log {
+        /// The entries' site; [`Site::VAULT`] for the vault's own.
+        site: Site,
+        /// The month's year, 1970 to 9999.
+        year: i16,
+        /// The month, 1 to 12.
+        month: u8,
+    },
+    /// Recognises the requests of a day and seals what is remembered of them.
+    Replay {
+        /// The day of the request.
+        day: u32,
+    },
+    /// Makes a site's fingerprints.
+    Fingerprint {
+        /// The site.
+        site: Site,
+    },
+    /// Opens what browsers sealed to the vault on a day (HPKE).
+    Collect {
+        /// The day.
+        day: u32,
+    },
+    /// Signs the documents that carry collect keys (Ed25519).
+    Identity,
+    /// Signs the checkpoints of an epoch (Ed25519).
+    LedgerSigning {
+        /// The ledger's epoch.
+        epoch: u32,
+    },
+    /// Seals the vault's own rows: head, redo record, principals, allowances, pending actions.
+    Vault,
+}
+
+/// From when on a key may no longer be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// Nothing is sealed or signed from this moment on.
+    pub(super) not_after_encrypt: Timestamp,
+    /// From this moment on the key is due for destruction.
+    pub(super) not_after_decrypt: Timestamp,
+}
+
+/// NIST SP 800-57 part 1, 5.3.6: symmetric data keys encrypt for at most two years …
+const ENCRYPT_MS: u64 = 2 * 365 * DAY_MS;
+/// … and decrypt for at most three more.
+const DECRYPT_MS: u64 = ENCRYPT_MS + 3 * 365 * DAY_MS;
+/// Entries of a month are still written so long after its end: by effective time, which may stand
+/// still after a jump of the clock.
+const LOG_GRACE_MS: u64 = 2 * DAY_MS;
+/// The longest that any site's law keeps an entry (Sweden: through the seventh calendar year after
+/// the year in which the financial year ended) and some slack. The site's own period is shorter
+/// or equal and is what ends the key.
+const LOG_KEPT_MS: u64 = 10 * 366 * DAY_MS;
+
+impl KeyName {
+    /// Until when a key of this name may be used, when it is made at `now`.
+    ///
+    /// | key | encrypts until | decrypts until |
+    /// |---|---|---|
+    /// | `release` | the end of its day: no row is released, so none is written, later | the same |
+    /// | `log` | 48 h after its month's end | 10 years after that; the site's retention ends it sooner |
+    /// | `replay` | 48 h after its day's begin | the same |
+    /// | `collect` | the end of its day | 48 h after its day's begin: what was sealed just before midnight |
+    /// | `identity`, `ledger-signing` | 2 years | the same: they open nothing |
+    /// | `fingerprint`, `vault` | 2 years | 3 years more (SP 800-57) |
+    pub(super) fn limits(&self, now: Timestamp) -> Limits {
+        let day_begin = |day: u32| Timestamp(u64::from(day) * DAY_MS);
+        let (encrypt, decrypt) = match *self {
+            KeyName::Release { day, .. } => {
+                let end = day_begin(day).plus_ms(DAY_MS);
+                (end, end)
+            }
+            KeyName::Log { year, month, .. } => {
+                let end = month_end(year, month).plus_ms(LOG_GRACE_MS);
+                (end, end.plus_ms(LOG_KEPT_MS))
+            }
+            KeyName::Replay { day } => {
+                let end = day_begin(day).plus_ms(2 * DAY_MS);
+                (end, end)
+            }
+            KeyName::Collect { day } => (
+                day_begin(day).plus_ms(DAY_MS),
+                day_begin(day).plus_ms(2 * DAY_MS),
+            ),
+            KeyName::Identity | KeyName::LedgerSigning { .. } => {
+                (now.plus_ms(ENCRYPT_MS), now.plus_ms(ENCRYPT_MS))
+            }
+            KeyName::Fingerprint { .. } | KeyName::Vault => {
+                (now.plus_ms(ENCRYPT_MS), now.plus_ms(DECRYPT_MS))
+            }
+        };
+        Limits {
+            not_after_encrypt: encrypt,
+            not_after_decrypt: decrypt,
+        }
+    }
+
+    /// Whether it is a bucket: bound to a period, and destroyed with it as a matter of course. The
+    /// others are retired first.
+    pub fn is_bucket(&self) -> bool {
+        match self {
+            KeyName::Release { .. }
+            | KeyName::Log { .. }
+            | KeyName::Replay { .. }
+            | KeyName::Collect { .. } => true,
+            KeyName::Fingerprint { .. }
+            | KeyName::Identity
+            | KeyName::LedgerSigning { .. }
+            | KeyName::Vault => false,
+        }
+    }
+
+    /// Reads the text that [`Display`](fmt::Display) writes, and no other spelling of it.
+    ///
+    /// # Errors
+    /// When it names no key.
+    pub fn parse(text: &str) -> Result<KeyName, Malformed> {
+        const WRONG: Malformed = Malformed::new("not a key's name");
+        let mut parts = text.split('/');
+        let mut next = || parts.next().ok_or(WRONG);
+        let name = match next()? {
+            "release" => KeyName::Release {
+                site: site(next()?)?,
+                day: number(next()?)?,
+            },
+            "log" => {
+                let site = site(next()?)?;
+                let (year, month) = next()?.split_once('-').ok_or(WRONG)?;
+                KeyName::Log {
+                    site,
+                    year: number(year)?,
+                    month: number(month)?,
+                }
+            }
+            "replay" => KeyName::Replay {
+                day: number(next()?)?,
+            },
+            "fingerprint" => KeyName::Fingerprint {
+                site: site(next()?)?,
+            },
+            "collect" => KeyName::Collect {
+                day: number(next()?)?,
+            },
+            "identity" => KeyName::Identity,
+            "ledger-signing" => KeyName::LedgerSigning {
+                epoch: number(next()?)?,
+            },
+            "vault" => KeyName::Vault,
+            _ => return Err(WRONG),
+        };
+        // One text a name: catches left-overs, signs, leading zeros and months that aren't.
+        if name.is_possible() && name.to_string() == text {
+            Ok(name)
+        } else {
+            Err(WRONG)
+        }
+    }
+
+    /// Whether year and month are ones.
+    pub(super) fn is_possible(&self) -> bool {
+        match *self {
+            KeyName::Log { year, month, .. } => {
+                (1970..=9999).contains(&year) && (1..=12).contains(&month)
+            }
+            _ => true,
+        }
+    }
+}
+
+fn site(text: &str) -> Result<Site, Malformed> {
+    if text == "-" {
+        Ok(Site::VAULT)
+    } else {
+        Site::parse(text)
+    }
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> Result<T, Malformed> {
+    text.parse()
+        .map_err(|_| Malformed::new("not a number in a key's name"))
+}
+
+/// The first moment after a month (UTC). A month that is none ends at the epoch, so that its key
+/// can't be used.
+fn month_end(year: i16, month: u8) -> Timestamp {
+    let end = i8::try_from(month)
+        .ok()
+        .and_then(|month| jiff::civil::Date::new(year, month, 1).ok())
+        .and_then(|first| first.last_of_month().tomorrow().ok())
+        .map(|next| next.to_datetime(jiff::civil::Time::midnight()))
+        .and_then(|midnight| jiff::tz::TimeZone::UTC.to_timestamp(midnight).ok())
+        .and_then(|moment| u64::try_from(moment.as_millisecond()).ok());
+    match end {
+        Some(ms) => Timestamp(ms),
+        // 9999-12 has no next month in the calendar.
+        None if year == 9999 => crate::clock::TIMESTAMP_MAX,
+        None => Timestamp(0),
+    }
+}
+
+impl fmt::Display for KeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeyName::Release { site, day } => write!(f, "release/{site}/{day}"),
+            KeyName::Log { site, year, month } => write!(f, "log/{site}/{year:04}-{month:02}"),
+            KeyName::Replay { day } => write!(f, "replay/{day}"),
+            KeyName::Fingerprint { site } => write!(f, "fingerprint/{site}"),
+            KeyName::Collect { day } => write!(f, "collect/{day}"),
+            KeyName::Identity => f.write_str("identity"),
+            KeyName::LedgerSigning { epoch } => write!(f, "ledger-signing/{epoch}"),
+            KeyName::Vault => f.write_str("vault"),
+        }
+    }
+}
+
+impl fmt::Debug for KeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
