@@ -11,6 +11,8 @@ mod error;
 mod event;
 mod hash;
 mod leaf;
+mod tiles;
+mod tree;
 
 pub use bucket::Bucket;
 pub use entry::{Entry, Outcome, Recorded};
@@ -18,3 +20,8 @@ pub use error::{LedgerError, NoteFault, ProofRefused};
 pub use event::{DETAIL_KEY, Event};
 pub use hash::{Hash, from_base64, to_base64};
 pub use leaf::{Facet, Leaf, Opened, commitment, facets_digest, leaf_hash, salts, seal_content};
+pub use tiles::{HALF_BYTES, HALF_HASHES, HalfTile, Staged, TileSource, Tree};
+pub use tree::{
+    Boundaries, Frontier, Hashes, consistency_path, empty_root, inclusion_path, node_hash,
+    range_boundaries, root_from_boundaries, root_of_prefix, verify_consistency, verify_inclusion,
+};
