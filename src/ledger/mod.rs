@@ -11,6 +11,7 @@ mod error;
 mod event;
 mod hash;
 mod leaf;
+mod page;
 mod tiles;
 mod tree;
 
@@ -20,6 +21,7 @@ pub use error::{LedgerError, NoteFault, ProofRefused};
 pub use event::{DETAIL_KEY, Event};
 pub use hash::{Hash, from_base64, to_base64};
 pub use leaf::{Facet, Leaf, Opened, commitment, facets_digest, leaf_hash, salts, seal_content};
+pub use page::{Page, PageEntry, PageRow, encode_pages};
 pub use tiles::{HALF_BYTES, HALF_HASHES, HalfTile, Staged, TileSource, Tree};
 pub use tree::{
     Boundaries, Frontier, Hashes, consistency_path, empty_root, inclusion_path, node_hash,
