@@ -6,21 +6,27 @@
 //! tiles through [`TileSource`], and the signing key as an argument.
 
 mod bucket;
+mod checkpoint;
 mod entry;
 mod error;
 mod event;
 mod hash;
+mod key;
 mod leaf;
+mod note;
 mod page;
 mod tiles;
 mod tree;
 
 pub use bucket::Bucket;
+pub use checkpoint::{Checkpoint, origin};
 pub use entry::{Entry, Outcome, Recorded};
 pub use error::{LedgerError, NoteFault, ProofRefused};
 pub use event::{DETAIL_KEY, Event};
 pub use hash::{Hash, from_base64, to_base64};
+pub use key::VerifierKey;
 pub use leaf::{Facet, Leaf, Opened, commitment, facets_digest, leaf_hash, salts, seal_content};
+pub use note::Note;
 pub use page::{Page, PageEntry, PageRow, encode_pages};
 pub use tiles::{HALF_BYTES, HALF_HASHES, HalfTile, Staged, TileSource, Tree};
 pub use tree::{
