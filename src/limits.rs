@@ -133,3 +133,16 @@ pub const EXPORTS_PER_PRINCIPAL_MAX: usize = 2;
 pub const EXPORT_PIECE_BYTES: usize = 48 << 10;
 /// Kinds that an export's filter may name.
 pub const EXPORT_KINDS_MAX: usize = 32;
+
+/// Bytes of one line of an export, its newline not counted; a verifier reads no further.
+pub const EXPORT_LINE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a receipt: one open line and what proves it.
+pub const RECEIPT_BYTES_MAX: usize = 128 << 10;
+/// Erased buckets of one export that a verifier keeps in mind at once.
+pub const EXPORT_BUCKETS_MAX: usize = 16_384;
+/// Bytes of a signed note that is read.
+pub const NOTE_BYTES_MAX: usize = 24 << 10;
+/// Signatures of a signed note that is read (C2SP signed-note asks for at least 16).
+pub const NOTE_SIGNATURES_MAX: usize = 32;
+/// Bytes of a ledger bucket's id in text.
+pub const BUCKET_BYTES_MAX: usize = 64;

@@ -1,1 +1,35 @@
-//! ledger
+//! The ledger: what an entry says, the tree that makes rewriting it noticeable, and what leaves the
+//! vault to be checked elsewhere (checkpoints, receipts, exports). The bytes are
+//! `docs/format.md` §5.3, §5.4 and §7.
+//!
+//! Pure: nothing here reads a store, a clock or a key ring. Rows come in as byte slices, older
+//! tiles through [`TileSource`], and the signing key as an argument.
+
+mod bucket;
+mod checkpoint;
+mod entry;
+mod error;
+mod event;
+mod hash;
+mod key;
+mod leaf;
+mod note;
+mod page;
+mod tiles;
+mod tree;
+
+pub use bucket::Bucket;
+pub use checkpoint::{Checkpoint, origin};
+pub use entry::{Entry, Outcome, Recorded};
+pub use error::{LedgerError, NoteFault, ProofRefused};
+pub use event::{DETAIL_KEY, Event};
+pub use hash::{Hash, from_base64, to_base64};
+pub use key::VerifierKey;
+pub use leaf::{Facet, Leaf, Opened, commitment, facets_digest, leaf_hash, salts, seal_content};
+pub use note::Note;
+pub use page::{Page, PageEntry, PageRow, encode_pages};
+pub use tiles::{HALF_BYTES, HALF_HASHES, HalfTile, Staged, TileSource, Tree};
+pub use tree::{
+    Boundaries, Frontier, Hashes, consistency_path, empty_root, inclusion_path, node_hash,
+    range_boundaries, root_from_boundaries, root_of_prefix, verify_consistency, verify_inclusion,
+};
