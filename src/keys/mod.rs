@@ -1,1 +1,3 @@
 //! keys
+
+pub mod envelope;
