@@ -1,0 +1,1 @@
+//! The high-water mark.
