@@ -356,3 +356,89 @@ fn rows(disk: &Disk) -> Result<&BTreeMap<Key, Vec<u8>>, StoreError> {
         .as_ref()
         .ok_or_else(|| StoreError::Closed(disk.why.clone()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance::{self, Bench, FailAt, commit};
+
+    #[derive(Default)]
+    struct MemoryBench {
+        disk: MemoryDisk,
+    }
+
+    impl Bench for MemoryBench {
+        type Store = MemoryStore;
+
+        fn open(&self) -> MemoryStore {
+            MemoryStore::on(&self.disk)
+        }
+
+        fn fail_next_commit(&self, _store: &MemoryStore, at: FailAt) {
+            let fault = match at {
+                FailAt::Nothing => Fault::WriteBefore,
+                FailAt::Applied => Fault::FlushBefore,
+                FailAt::Durable => Fault::FlushAfter,
+            };
+            let next = self.disk.commits() + 1;
+            self.disk.order(Faults::none().and(next, fault));
+        }
+    }
+
+    #[test]
+    fn memory_keeps_the_contract() {
+        conformance::check(MemoryBench::default);
+    }
+
+    #[test]
+    fn each_fault_leaves_what_it_says() {
+        for fault in Fault::ALL {
+            let mut store = MemoryStore::with_faults(Faults::none().and(2, fault));
+            commit(&mut store, 1, &[(b"E1", 1)]).unwrap();
+            let error = commit(&mut store, 2, &[(b"E1", 2)]).unwrap_err();
+            let fenced = store.begin().is_err();
+            match fault {
+                Fault::Full => assert_eq!((error, fenced), (CommitError::Full, false)),
+                Fault::Conflict => assert_eq!((error, fenced), (CommitError::Conflict, false)),
+                Fault::Fatal => {
+                    assert!(matches!(error, CommitError::Fatal(_)) && fenced);
+                }
+                _ => assert!(matches!(error, CommitError::Unknown(_)) && fenced),
+            }
+            if fault == Fault::Both {
+                store.settle(RoundId([2; 16])).unwrap_err();
+            }
+            let expected = if fault == Fault::FlushAfter {
+                Settled::Committed
+            } else {
+                Settled::Absent
+            };
+            assert_eq!(store.settle(RoundId([2; 16])), Ok(expected), "{fault:?}");
+            // The fault came once.
+            commit(&mut store, 3, &[(b"E1", 3)]).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_crash_leaves_what_was_acknowledged_and_kills_old_handles() {
+        let mut store = MemoryStore::new();
+        let disk = store.disk();
+        commit(&mut store, 1, &[(b"E1", 1)]).unwrap();
+        disk.crash();
+        assert!(store.begin().is_err());
+        let mut next = MemoryStore::on(&disk);
+        commit(&mut next, 2, &[(b"E2", 2)]).unwrap();
+        assert!(store.begin().is_err(), "an old handle came back to life");
+        assert_eq!(disk.durable().len(), 3);
+    }
+
+    #[test]
+    fn a_reopening_can_be_made_to_fail() {
+        let mut store = MemoryStore::with_faults(Faults::none().and_reopenings(2));
+        store.reopen().unwrap_err();
+        assert!(store.begin().is_err());
+        store.reopen().unwrap_err();
+        store.reopen().unwrap();
+        commit(&mut store, 1, &[(b"E1", 1)]).unwrap();
+    }
+}

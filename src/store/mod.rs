@@ -11,6 +11,7 @@
 //! | [`memory`] | a store for tests, with faults to order |
 //! | [`mark`] | the high-water mark, outside the database |
 
+mod durable;
 pub mod head;
 pub mod mark;
 pub mod memory;
