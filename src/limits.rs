@@ -2,10 +2,14 @@
 
 /// Bytes of a stored value (COMMITTER: sled puts larger leaves into never-synced blob files).
 pub const VALUE_BYTES_MAX: usize = 7_000;
+/// Bytes of a row's key; the longest is an allowance's with 49.
+pub const KEY_BYTES_MAX: usize = 64;
 /// Rows that one round may write.
 pub const ROUND_ROWS_MAX: usize = 4_096;
 /// Bytes that one round may write.
 pub const ROUND_BYTES_MAX: usize = 4 << 20;
+/// Rows that one scan beside the committer gives; it holds up commits for about a millisecond.
+pub const SCAN_ROWS_MAX: usize = 1_024;
 /// Commands that one round takes in.
 pub const ROUND_COMMANDS_MAX: usize = 256;
 /// Commands that wait for the committer.

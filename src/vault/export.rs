@@ -1,0 +1,5 @@
+//! Exports.
+/// x
+pub struct ExportRequest;
+/// x
+pub struct Piece;

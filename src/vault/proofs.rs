@@ -1,0 +1,1 @@
+//! Proofs for whoever wants to check that nothing was rewritten.
