@@ -88,7 +88,7 @@ impl KeyName {
     ///
     /// | key | encrypts until | decrypts until |
     /// |---|---|---|
-    /// | `release` | the end of its day: no row is released, so none is written, later | the same |
+    /// | `release` | 72 h after the end of its day: while its end is pending, rows can still be closed, revoked and reported on | the same |
     /// | `log` | 48 h after its month's end | 10 years after that; the site's retention ends it sooner |
     /// | `replay` | 48 h after its day's begin | the same |
     /// | `collect` | the end of its day | 48 h after its day's begin: what was sealed just before midnight |
@@ -98,7 +98,7 @@ impl KeyName {
         let day_begin = |day: u32| Timestamp(u64::from(day) * DAY_MS);
         let (encrypt, decrypt) = match *self {
             KeyName::Release { day, .. } => {
-                let end = day_begin(day).plus_ms(DAY_MS);
+                let end = day_begin(day).plus_ms(4 * DAY_MS);
                 (end, end)
             }
             KeyName::Log { year, month, .. } => {

@@ -26,6 +26,11 @@ impl SecurityCode {
     pub fn expose(&self) -> &str {
         self.0.expose()
     }
+
+    /// A second owner of the same code, for a reply while the first one waits for its end.
+    pub fn duplicate(&self) -> SecurityCode {
+        SecurityCode(self.0.duplicate())
+    }
 }
 
 #[cfg(test)]

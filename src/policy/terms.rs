@@ -5,7 +5,7 @@ use crate::clock::Timestamp;
 use crate::codec::{Malformed, Reader, Writer};
 use crate::ids::{PrincipalId, Site};
 use crate::limits;
-use crate::payment::contains_card_number;
+use crate::payment::luhn::contains_card_number;
 use sha2::{Digest, Sha256};
 
 /// Why a processor asks for plaintext.

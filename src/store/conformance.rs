@@ -2,7 +2,7 @@
 //! something that outlives it and makes its next commit fail.
 
 use super::*;
-use crate::keys::envelope::Sealed;
+use crate::keys::Sealed;
 use crate::limits::{SCAN_ROWS_MAX, VALUE_BYTES_MAX};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 

@@ -21,6 +21,7 @@ pub mod writes;
 #[cfg(test)]
 mod conformance;
 
+pub use mark::{Mark, MarkError, MarkFile};
 pub use writes::{StoredValue, WriteRefused, WriteSet};
 
 use crate::limits;

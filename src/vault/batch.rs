@@ -19,7 +19,7 @@ use crate::clock::Timestamp;
 use crate::ids::{Site, TransactionId};
 use crate::keys::{EnvelopeError, KeyName, Keyring};
 use crate::ledger::{Entry, Event, Leaf, Outcome, seal_content};
-use crate::payment::{SecurityCode, Token};
+use crate::payment::SecurityCode;
 use crate::policy::{Denial, Principal, Rpc};
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -187,10 +187,7 @@ impl Committer {
         let ring = shared.ring.read().unwrap_or_else(PoisonError::into_inner);
         let mut round = match self.store.begin() {
             Ok(round) => round,
-            Err(error) => {
-                drop(ring);
-                return Err(self.fence(&error.to_string()));
-            }
+            Err(error) => return Err(fence(&mut self.fenced, &error.to_string())),
         };
         let ids: BTreeSet<TransactionId> = asks
             .iter()
@@ -199,11 +196,7 @@ impl Committer {
         let keys: Vec<Vec<u8>> = ids.iter().map(|id| transaction_key(*id)).collect();
         let rows = match round.read_many(&keys) {
             Ok(rows) => rows,
-            Err(error) => {
-                drop(round);
-                drop(ring);
-                return Err(self.fence(&error.to_string()));
-            }
+            Err(error) => return Err(fence(&mut self.fenced, &error.to_string())),
         };
 
         let around = Surroundings {
@@ -277,10 +270,10 @@ impl Committer {
                     Ok(Settled::Absent) => {
                         Err(Failed::Refuse(Refusal::Unavailable("the store failed; retry")))
                     }
-                    Err(error) => Err(self.fence(&error.to_string())),
+                    Err(error) => Err(fence(&mut self.fenced, &error.to_string())),
                 }
             }
-            Err(CommitError::Fatal(what)) => Err(self.fence(&what)),
+            Err(CommitError::Fatal(what)) => Err(fence(&mut self.fenced, &what)),
         }
     }
 
@@ -299,9 +292,9 @@ impl Committer {
                 .write()
                 .unwrap_or_else(PoisonError::into_inner);
             if tree.apply(staged).is_err() {
-                drop(tree);
                 // Can't be: only this thread appends. If it is, what is on disk decides.
-                return Err(self.fence("the tree in memory is not the one that was extended"));
+                let what = "the tree in memory is not the one that was extended";
+                return Err(fence(&mut self.fenced, what));
             }
         }
         for effect in effects {
@@ -433,17 +426,6 @@ impl Committer {
         }
     }
 
-    /// Stops all reading and writing until the store was reopened.
-    fn fence(&mut self, what: &str) -> Failed {
-        self.fenced = true;
-        tracing::error!(
-            alarm = "store",
-            what,
-            "the store failed; nothing is read or written until it was reopened"
-        );
-        Failed::Refuse(Refusal::Unavailable("the store failed; retry"))
-    }
-
     /// Reopens the store and compares it with what callers were told.
     fn recover(&mut self) -> bool {
         if let Err(error) = self.store.reopen() {
@@ -491,6 +473,17 @@ impl Committer {
     pub fn head(&self) -> &Head {
         &self.head
     }
+}
+
+/// Stops all reading and writing until the store was reopened.
+fn fence(fenced: &mut bool, what: &str) -> Failed {
+    *fenced = true;
+    tracing::error!(
+        alarm = "store",
+        what,
+        "the store failed; nothing is read or written until it was reopened"
+    );
+    Failed::Refuse(Refusal::Unavailable("the store failed; retry"))
 }
 
 /// How wall time stands against monotonic time.

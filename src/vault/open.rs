@@ -150,6 +150,23 @@ pub fn create(
     cost: Argon2Cost,
     founding: Founding,
 ) -> Result<VaultId, OpenError> {
+    if house.db_dir().exists() {
+        return Err(OpenError::Exists(house.data_dir.clone()));
+    }
+    create_in(house, passphrase, cost, founding, || Ok(Box::new(house.open_store()?)))
+}
+
+/// [`create`] in a store of the caller's.
+///
+/// # Errors
+/// As [`create`].
+pub fn create_in(
+    house: &House,
+    passphrase: &SecretText,
+    cost: Argon2Cost,
+    founding: Founding,
+    store: impl FnOnce() -> Result<Box<dyn Store>, StoreError>,
+) -> Result<VaultId, OpenError> {
     for dir in [&house.data_dir, &house.keys_dir, &house.mark_dir] {
         let io = |source| OpenError::Io {
             what: format!("making {}", dir.display()),
@@ -158,10 +175,7 @@ pub fn create(
         std::fs::create_dir_all(dir).map_err(io)?;
     }
     let marks = MarkFile::open(&house.mark_dir)?;
-    let occupied = house.db_dir().exists()
-        || SealFile::read(&house.keys_dir).is_ok()
-        || marks.read()?.is_some();
-    if occupied {
+    if SealFile::read(&house.keys_dir).is_ok() || marks.read().is_some() {
         return Err(OpenError::Exists(house.data_dir.clone()));
     }
     let now = house.clock.now();
@@ -169,7 +183,7 @@ pub fn create(
     let root = SealFile::create(&house.keys_dir, vault, passphrase, cost, founding.unsealers)?;
     let ring = Keyring::create(&house.keys_dir, vault, &root, now)?;
     let key = ring.ledger_signing(FIRST_EPOCH)?;
-    let store = house.open_store()?;
+    let store = store()?;
     let loaded = Loaded {
         head: Head {
             epoch: FIRST_EPOCH,
@@ -199,7 +213,7 @@ pub fn create(
     let (publisher, thread) = Publisher::start(press).map_err(io)?;
     let shared = share(ring, &loaded);
     let mut committer = Committer::new(
-        Box::new(store),
+        store,
         loaded,
         shared,
         house.settings.clone(),
@@ -255,13 +269,28 @@ fn share(ring: Keyring, loaded: &Loaded) -> Shared {
 /// When anything is not as it was left: see [`OpenError`]. Nothing is served then, and nothing was
 /// changed but the repair of a torn last round.
 pub fn open(house: &House, root: &RootKey, unseal_tries: u32) -> Result<Vault, OpenError> {
+    if !house.db_dir().exists() && SealFile::read(&house.keys_dir).is_err() {
+        return Err(OpenError::NotInitialised(house.keys_dir.clone()));
+    }
+    open_in(house, root, unseal_tries, Box::new(house.open_store()?))
+}
+
+/// [`open`] over a store of the caller's.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_in(
+    house: &House,
+    root: &RootKey,
+    unseal_tries: u32,
+    mut store: Box<dyn Store>,
+) -> Result<Vault, OpenError> {
     let seal = SealFile::read(&house.keys_dir)
         .map_err(|_| OpenError::NotInitialised(house.keys_dir.clone()))?;
     let vault = seal.vault();
-    let ring = Keyring::open(&house.keys_dir, vault, root)?;
-    let mut store: Box<dyn Store> = Box::new(house.open_store()?);
+    let ring = Keyring::load(&house.keys_dir, vault, root)?;
     let marks = MarkFile::open(&house.mark_dir)?;
-    let mark = marks.read()?;
+    let mark = marks.read().cloned();
     if let Some(mark) = &mark {
         if mark.vault != vault {
             return Err(OpenError::MarkForeign);

@@ -294,7 +294,7 @@ fn decode_token(r: &mut Reader<'_>) -> Result<TokenState, Malformed> {
         2 => CodeMark::Released,
         _ => return Err(Malformed::new("token: unknown code mark")),
     };
-    let kind = DetailsKind::from_u8(r.u8()?).ok_or(Malformed::new("token: unknown kind"))?;
+    let kind = DetailsKind::from_u8(r.u8()?)?;
     let number = r.str()?.to_owned();
     let brand = r.str()?.to_owned();
     let country = r.str()?.to_owned();
