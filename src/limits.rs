@@ -127,6 +127,24 @@ pub const HEADER_BYTES_MAX: u32 = 16 << 10;
 pub const DEADLINE_MS_MAX: u64 = 30_000;
 /// A connection lives no longer than this (certificates are looked at again).
 pub const CONNECTION_AGE_MS_MAX: u64 = 60 * 60 * 1000;
+/// Past its age, a connection's calls under way have this long; then it is cut.
+pub const CONNECTION_GRACE_MS_MAX: u64 = 15 * 60 * 1000;
+/// Connections whose handshake is done and that wait to be served.
+pub const CONNECTIONS_READY_MAX: usize = 16;
+/// Connections at once to the health listener.
+pub const HEALTH_CONNECTIONS_MAX: usize = 32;
+/// After an error in accepting, the listener rests this long.
+pub const ACCEPT_PAUSE_MS: u64 = 50;
+/// Counters of refused handshakes (origin and reason) between two looks at them.
+pub const REFUSED_ORIGINS_MAX: usize = 1_024;
+/// Bytes that one call may have under way before they are taken in.
+pub const STREAM_WINDOW_BYTES: u32 = 128 << 10;
+/// Bytes that all calls of one connection may have under way.
+pub const CONNECTION_WINDOW_BYTES: u32 = 512 << 10;
+/// A quiet connection is pinged this often.
+pub const KEEPALIVE_MS: u64 = 30_000;
+/// A ping that isn't answered within this ends the connection.
+pub const KEEPALIVE_ANSWER_MS_MAX: u64 = 10_000;
 /// Calls a second and principal, unless configured.
 pub const CALLS_PER_SECOND_DEFAULT: u32 = 20_000;
 /// After SIGTERM, calls under way have this long.

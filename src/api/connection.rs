@@ -1,0 +1,153 @@
+//! One accepted connection: the stream that hyper reads and writes, the place that it takes up,
+//! and who is at the other end. It can be cut from outside at any moment.
+
+use super::identity::PeerIdentity;
+use crate::clock::Timestamp;
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio_rustls::server::TlsStream;
+use tonic::transport::server::Connected;
+
+/// Who is at the other end. Services find it in a request's extensions as `Arc<PeerInfo>`.
+#[derive(Debug)]
+pub struct PeerInfo {
+    /// Whom the verified certificate stands for.
+    pub identity: PeerIdentity,
+    /// Where the connection comes from.
+    pub address: SocketAddr,
+    withdrawn: AtomicBool,
+}
+
+impl PeerInfo {
+    /// A peer whose certificate was verified.
+    pub fn new(identity: PeerIdentity, address: SocketAddr) -> PeerInfo {
+        PeerInfo {
+            identity,
+            address,
+            withdrawn: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether a call of this moment may still rest on the certificate: its time isn't over, and
+    /// no reload of CAs or revocation lists took the trust away. Ask at every call.
+    pub fn trusted(&self, now: Timestamp) -> bool {
+        !self.withdrawn.load(Ordering::Acquire) && !self.identity.expired(now)
+    }
+
+    /// Takes the trust away, for good: calls that are under way see it too.
+    pub fn withdraw(&self) {
+        self.withdrawn.store(true, Ordering::Release);
+    }
+}
+
+/// A connection with mutual TLS.
+pub type TlsConnection = Connection<TlsStream<TcpStream>, Arc<PeerInfo>>;
+
+/// A stream that holds its place among the connections and can be cut.
+pub struct Connection<S, I> {
+    stream: S,
+    info: I,
+    // Resolves when the connection is cut; `None` from then on.
+    cut: Option<oneshot::Receiver<Infallible>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl<S, I> Connection<S, I> {
+    /// Wraps `stream`. It is cut when `end` completes, whatever its peer does; a small task waits
+    /// for that, and ends with the connection.
+    pub(super) fn until(
+        end: impl Future<Output = ()> + Send + 'static,
+        stream: S,
+        info: I,
+        place: OwnedSemaphorePermit,
+    ) -> Connection<S, I> {
+        let (mut alive, cut) = oneshot::channel();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = alive.closed() => {}
+                () = end => {}
+            }
+            // Dropping `alive` is what cuts.
+        });
+        Connection {
+            stream,
+            info,
+            cut: Some(cut),
+            _place: place,
+        }
+    }
+
+    /// An error once the connection is cut. Called wherever hyper polls, since a peer that
+    /// doesn't read keeps hyper in `poll_write`, one that doesn't write in `poll_read`.
+    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if let Some(cut) = &mut self.cut {
+            if Pin::new(cut).poll(cx).is_pending() {
+                return Ok(());
+            }
+            self.cut = None;
+        }
+        Err(io::ErrorKind::ConnectionAborted.into())
+    }
+}
+
+impl<S, I: Clone + Send + Sync + 'static> Connected for Connection<S, I> {
+    type ConnectInfo = I;
+
+    fn connect_info(&self) -> I {
+        self.info.clone()
+    }
+}
+
+impl<S: AsyncRead + Unpin, I: Unpin> AsyncRead for Connection<S, I> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.check(cx)?;
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin, I: Unpin> AsyncWrite for Connection<S, I> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check(cx)?;
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check(cx)?;
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

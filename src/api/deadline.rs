@@ -1,0 +1,271 @@
+//! Every call has a deadline: the client's `grpc-timeout`, or the vault's longest, whichever is
+//! sooner. Services find it in a request's extensions, so that a command whose caller has given
+//! up is dropped before it is run. The deadline bounds the time until the answer begins; what is
+//! streamed after that is bounded by the connection's age.
+
+use crate::clock::Clock;
+use crate::limits;
+use http::{HeaderMap, Request, Response};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::Sleep;
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+use tower::{Layer, Service};
+
+/// When a call's time is over, on the vault's monotonic clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline {
+    /// In milliseconds of [`Clock::monotonic_ms`].
+    pub monotonic_ms: u64,
+}
+
+impl Deadline {
+    /// Whether it has passed.
+    pub fn passed(self, clock: &Clock) -> bool {
+        clock.monotonic_ms() >= self.monotonic_ms
+    }
+}
+
+/// Puts a [`Deadline`] on every request and answers in the service's stead when it passes.
+#[derive(Clone)]
+pub struct DeadlineLayer {
+    clock: Clock,
+}
+
+impl DeadlineLayer {
+    /// Deadlines on `clock`.
+    pub fn new(clock: Clock) -> DeadlineLayer {
+        DeadlineLayer { clock }
+    }
+}
+
+impl<S> Layer<S> for DeadlineLayer {
+    type Service = WithDeadline<S>;
+
+    fn layer(&self, inner: S) -> WithDeadline<S> {
+        WithDeadline {
+            inner,
+            clock: self.clock.clone(),
+        }
+    }
+}
+
+/// A service whose calls end in time.
+#[derive(Clone)]
+pub struct WithDeadline<S> {
+    inner: S,
+    clock: Clock,
+}
+
+impl<S, B> Service<Request<B>> for WithDeadline<S>
+where
+    S: Service<Request<B>, Response = Response<Body>>,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = InTime<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> InTime<S::Future> {
+        let Some(budget) = budget(request.headers()) else {
+            return InTime::Refused {
+                status: Some(malformed()),
+            };
+        };
+        request.extensions_mut().insert(Deadline {
+            monotonic_ms: self.clock.monotonic_ms() + budget.as_millis() as u64,
+        });
+        InTime::Running {
+            inner: self.inner.call(request),
+            over: tokio::time::sleep(budget),
+        }
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A call under way, or one that was refused for its header.
+    #[project = InTimeProjected]
+    #[allow(missing_docs)] // the macro takes no comments on fields
+    pub enum InTime<F> {
+        /// Under way.
+        Running {
+            #[pin]
+            inner: F,
+            #[pin]
+            over: Sleep,
+        },
+        /// Refused.
+        Refused {
+            status: Option<Status>,
+        },
+    }
+}
+
+impl<F, E> Future for InTime<F>
+where
+    F: Future<Output = Result<Response<Body>, E>>,
+{
+    type Output = Result<Response<Body>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let status = match self.project() {
+            InTimeProjected::Running { inner, over } => {
+                // The answer first: one that is ready is given, however late.
+                if let Poll::Ready(answer) = inner.poll(cx) {
+                    return Poll::Ready(answer);
+                }
+                if over.poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                exceeded()
+            }
+            InTimeProjected::Refused { status } => status.take().unwrap_or_else(malformed),
+        };
+        Poll::Ready(Ok(status.into_http()))
+    }
+}
+
+/// The time that a call has; `None` when the header can't be read.
+fn budget(headers: &HeaderMap) -> Option<Duration> {
+    let longest = Duration::from_millis(limits::DEADLINE_MS_MAX);
+    match headers.get("grpc-timeout") {
+        None => Some(longest),
+        Some(value) => Some(timeout(value.as_bytes())?.min(longest)),
+    }
+}
+
+/// Reads a `grpc-timeout`: one to eight digits and a unit (gRPC over HTTP/2, "Requests").
+fn timeout(text: &[u8]) -> Option<Duration> {
+    let (unit, digits) = text.split_last()?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let count = digits
+        .iter()
+        .fold(0u64, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+    Some(match unit {
+        b'H' => Duration::from_secs(count * 3600),
+        b'M' => Duration::from_secs(count * 60),
+        b'S' => Duration::from_secs(count),
+        b'm' => Duration::from_millis(count),
+        b'u' => Duration::from_micros(count),
+        b'n' => Duration::from_nanos(count),
+        _ => return None,
+    })
+}
+
+fn exceeded() -> Status {
+    Status::with_error_details(
+        Code::DeadlineExceeded,
+        "the call's deadline passed; whether it took effect is unknown: retry with the same request_id",
+        reason("DEADLINE_EXCEEDED"),
+    )
+}
+
+fn malformed() -> Status {
+    let mut details = reason("INVALID_ARGUMENT");
+    details.add_bad_request_violation(
+        "grpc-timeout",
+        "not one to eight digits and a unit of HMSmun",
+    );
+    Status::with_error_details(
+        Code::InvalidArgument,
+        "the grpc-timeout header is malformed",
+        details,
+    )
+}
+
+fn reason(reason: &str) -> ErrorDetails {
+    ErrorDetails::with_error_info(reason, "payvault", [])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+    use tower::{ServiceExt, service_fn};
+
+    #[test]
+    fn a_timeout_is_read_in_every_unit() {
+        for (text, ms) in [
+            ("1H", 3_600_000),
+            ("2M", 120_000),
+            ("3S", 3_000),
+            ("4m", 4),
+            ("5000u", 5),
+            ("6000000n", 6),
+            ("99999999n", 99),
+            ("0m", 0),
+        ] {
+            let read = timeout(text.as_bytes()).map(|d| d.as_millis());
+            assert_eq!(read, Some(ms), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_timeout_is_refused() {
+        for text in [
+            "",
+            "S",
+            "1",
+            "1s",
+            "-1S",
+            "+1S",
+            "1.5S",
+            "123456789S",
+            " 1S",
+            "1 S",
+        ] {
+            assert_eq!(timeout(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_sooner_of_both_deadlines_counts() {
+        let mut headers = HeaderMap::new();
+        let longest = Duration::from_millis(limits::DEADLINE_MS_MAX);
+        assert_eq!(budget(&headers), Some(longest));
+        headers.insert("grpc-timeout", "9H".parse().unwrap());
+        assert_eq!(budget(&headers), Some(longest));
+        headers.insert("grpc-timeout", "20m".parse().unwrap());
+        assert_eq!(budget(&headers), Some(Duration::from_millis(20)));
+    }
+
+    async fn call(timeout: &str) -> (Option<Deadline>, i32) {
+        let (seen, mut sees) = tokio::sync::mpsc::unbounded_channel();
+        let service = service_fn(move |request: Request<()>| {
+            let seen = seen.clone();
+            async move {
+                let _ = seen.send(*request.extensions().get::<Deadline>().unwrap());
+                std::future::pending::<Result<Response<Body>, Infallible>>().await
+            }
+        });
+        let service = DeadlineLayer::new(Clock::system()).layer(service);
+        let request = Request::builder()
+            .header("grpc-timeout", timeout)
+            .body(())
+            .unwrap();
+        let answer = service.oneshot(request).await.unwrap();
+        let code = answer.headers()["grpc-status"].to_str().unwrap();
+        (sees.try_recv().ok(), code.parse().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_service_that_does_not_answer_is_answered_for() {
+        let (deadline, code) = call("1m").await;
+        assert!(deadline.is_some());
+        assert_eq!(code, Code::DeadlineExceeded as i32);
+    }
+
+    #[tokio::test]
+    async fn a_malformed_header_never_reaches_the_service() {
+        assert_eq!(call("soon").await, (None, Code::InvalidArgument as i32));
+    }
+}

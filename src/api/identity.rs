@@ -1,0 +1,429 @@
+//! Who a certificate stands for. One check decides it, for handshakes and for enrolment alike:
+//! [`ClientCas::check`]. Nothing else in the crate may turn a certificate into an identity.
+//!
+//! The rules are stricter than a web server's, so that an identity has one spelling: a client
+//! presents exactly one certificate, one of the configured CAs issued it directly, and it names
+//! exactly one URI.
+
+use crate::clock::Timestamp;
+use crate::limits;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::{PemObject, SectionKind};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, RootCertStore,
+    SignatureScheme,
+};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use std::time::Duration;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
+
+/// What a certificate credential is made of (DESIGN: issuer key + URI). Two certificates with the
+/// same URI from the same CA are the same caller, so a renewal needs no new enrolment.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PeerIdentity {
+    /// The one URI of the certificate's subject alternative names, such as `spiffe://…`.
+    pub uri: String,
+    /// SHA-256 of the SubjectPublicKeyInfo (DER) of the CA that issued it.
+    pub issuer_key: [u8; 32],
+    /// The last moment at which the certificate is valid (whole seconds).
+    pub not_after: Timestamp,
+}
+
+impl PeerIdentity {
+    /// Whether the certificate's time is over. RFC 5280 4.1.2.5 counts the whole last second in.
+    pub fn expired(&self, now: Timestamp) -> bool {
+        now > self.not_after.plus_ms(999)
+    }
+}
+
+/// Why a certificate stands for nobody. Holds no data of the certificate: messages go to logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityError {
+    /// It is not one certificate in PEM, or not X.509.
+    #[error("not one X.509 certificate")]
+    Malformed,
+    /// The PEM holds more than the certificate, such as a private key.
+    #[error("the text holds more than one certificate; send the certificate alone, never a key")]
+    NotAlone,
+    /// The client presented a chain.
+    #[error("present the client certificate alone, without intermediates")]
+    Chain,
+    /// None of the configured CAs issued it, or its signature is false.
+    #[error("not issued directly by a configured client CA")]
+    UnknownIssuer,
+    /// Its time, or its CA's, is over.
+    #[error("expired")]
+    Expired,
+    /// Its time, or its CA's, has not begun.
+    #[error("not valid yet")]
+    NotYetValid,
+    /// The CA's revocation list names it.
+    #[error("revoked")]
+    Revoked,
+    /// The CA's revocation list is out of date, or says nothing about it.
+    #[error("the revocation list of its CA is out of date or does not cover it")]
+    RevocationUnknown,
+    /// It is not meant for TLS clients, or has a rule that can't be met.
+    #[error("not a certificate for a TLS client")]
+    Purpose,
+    /// It names no URI, or more than one.
+    #[error("exactly one URI is needed in the subject alternative names")]
+    UriCount,
+    /// Its URI is too long or has characters that a URI can't have.
+    #[error("its URI is empty, longer than 256 bytes, or not made of printable ASCII")]
+    UriShape,
+}
+
+/// Why client CAs or revocation lists can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClientCasError {
+    /// No CA at all.
+    #[error("no client CA is given; without one nobody could be let in")]
+    None,
+    /// Something in the list isn't a certificate that rustls and we both can read.
+    #[error("certificate number {0} of the client CAs is malformed")]
+    MalformedCa(usize),
+    /// A certificate that may not issue others.
+    #[error(
+        "certificate number {0} of the client CAs is not a CA certificate (basicConstraints, keyCertSign)"
+    )]
+    NotACa(usize),
+    /// Two CAs of one name: which one issued a certificate would be ambiguous.
+    #[error(
+        "certificate number {0} of the client CAs has the same subject name as an earlier one; names must differ"
+    )]
+    SameName(usize),
+    /// Something in the list isn't a revocation list.
+    #[error("revocation list number {0} is malformed")]
+    MalformedCrl(usize),
+    /// A list by somebody else.
+    #[error("revocation list number {0} was not issued by a configured client CA")]
+    ForeignCrl(usize),
+    /// With lists configured, a CA without one would let nobody in.
+    #[error("client CA number {0} has no revocation list; give one for every CA, or none at all")]
+    CaWithoutCrl(usize),
+}
+
+/// The CAs that may vouch for clients, with their revocation lists. Also the verifier that rustls
+/// asks in the handshake.
+#[derive(Debug)]
+pub struct ClientCas {
+    cas: Vec<Ca>,
+    webpki: Arc<dyn ClientCertVerifier>,
+}
+
+#[derive(Debug)]
+struct Ca {
+    /// DER of the subject name. Pairwise distinct, so an issuer name finds one CA.
+    subject: Vec<u8>,
+    issuer_key: [u8; 32],
+    not_before: u64,
+    not_after: u64,
+}
+
+impl ClientCas {
+    /// Takes CA certificates and revocation lists in.
+    ///
+    /// # Errors
+    /// When one of them can't be used; see [`ClientCasError`].
+    pub fn new(
+        certificates: &[CertificateDer<'static>],
+        lists: &[CertificateRevocationListDer<'static>],
+    ) -> Result<ClientCas, ClientCasError> {
+        let mut cas: Vec<Ca> = Vec::new();
+        let mut roots = RootCertStore::empty();
+        for (index, der) in certificates.iter().enumerate() {
+            let number = index + 1;
+            let ca = Ca::read(der, number)?;
+            if cas.iter().any(|known| known.subject == ca.subject) {
+                return Err(ClientCasError::SameName(number));
+            }
+            roots
+                .add(der.clone())
+                .map_err(|_| ClientCasError::MalformedCa(number))?;
+            cas.push(ca);
+        }
+        if cas.is_empty() {
+            return Err(ClientCasError::None);
+        }
+        every_ca_has_its_list(&cas, lists)?;
+
+        // A list past its date says nothing about today: refused (fail closed).
+        let webpki = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+            .with_crls(lists.iter().cloned())
+            .enforce_revocation_expiration()
+            .build()
+            .map_err(|_| ClientCasError::MalformedCrl(lists.len()))?;
+        Ok(ClientCas { cas, webpki })
+    }
+
+    /// Takes CA certificates in from PEM text, without revocation lists.
+    ///
+    /// # Errors
+    /// As [`ClientCas::new`].
+    pub fn from_pem(pem: &str) -> Result<ClientCas, ClientCasError> {
+        let certificates = CertificateDer::pem_slice_iter(pem.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| ClientCasError::MalformedCa(1))?;
+        ClientCas::new(&certificates, &[])
+    }
+
+    /// The one check: `leaf` was issued by a configured CA, both are valid now, the leaf is not
+    /// revoked, is meant for TLS clients, and names exactly one URI.
+    ///
+    /// # Errors
+    /// The first rule that it breaks.
+    pub fn check(
+        &self,
+        leaf: &CertificateDer<'_>,
+        now: Timestamp,
+    ) -> Result<PeerIdentity, IdentityError> {
+        let time = UnixTime::since_unix_epoch(Duration::from_millis(now.0));
+        // No intermediates are passed, so webpki finds a path only from a CA straight to the leaf.
+        self.webpki
+            .verify_client_cert(leaf, &[], time)
+            .map_err(|error| refused_by_webpki(&error))?;
+        let (identity, ca) = self.read(leaf)?;
+        // webpki takes trust anchors as given, whatever dates their certificates say.
+        if time.as_secs() > ca.not_after {
+            return Err(IdentityError::Expired);
+        }
+        if time.as_secs() < ca.not_before {
+            return Err(IdentityError::NotYetValid);
+        }
+        Ok(identity)
+    }
+
+    /// The identity of a peer whose handshake these CAs have verified: nothing is verified again.
+    pub(super) fn identity_after_handshake(
+        &self,
+        presented: Option<&[CertificateDer<'static>]>,
+    ) -> Result<PeerIdentity, IdentityError> {
+        match presented {
+            Some([leaf]) => Ok(self.read(leaf)?.0),
+            _ => Err(IdentityError::Chain),
+        }
+    }
+
+    fn read(&self, leaf: &CertificateDer<'_>) -> Result<(PeerIdentity, &Ca), IdentityError> {
+        let certificate = parse(leaf).ok_or(IdentityError::Malformed)?;
+        let issuer = certificate.issuer().as_raw();
+        let ca = self
+            .cas
+            .iter()
+            .find(|ca| ca.subject == issuer)
+            .ok_or(IdentityError::UnknownIssuer)?;
+        let not_after = seconds(certificate.validity().not_after.timestamp());
+        let identity = PeerIdentity {
+            uri: only_uri(&certificate)?,
+            issuer_key: ca.issuer_key,
+            not_after: Timestamp(not_after.saturating_mul(1000)),
+        };
+        Ok((identity, ca))
+    }
+}
+
+/// The identity that a certificate in PEM would have as a caller: what enrolment stores.
+///
+/// # Errors
+/// When the text isn't exactly one certificate, or [`ClientCas::check`] refuses it.
+pub fn identity_of_pem(
+    cert_pem: &str,
+    cas: &ClientCas,
+    now: Timestamp,
+) -> Result<PeerIdentity, IdentityError> {
+    if cert_pem.len() > limits::CERTIFICATE_PEM_BYTES_MAX {
+        return Err(IdentityError::Malformed);
+    }
+    let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(cert_pem.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| IdentityError::Malformed)?;
+    match sections.as_slice() {
+        [(SectionKind::Certificate, der)] => cas.check(&CertificateDer::from(der.as_slice()), now),
+        [] | [_] => Err(IdentityError::Malformed),
+        _ => Err(IdentityError::NotAlone),
+    }
+}
+
+impl ClientCertVerifier for ClientCas {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.webpki.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        if !intermediates.is_empty() {
+            return Err(told_to_the_peer(IdentityError::Chain));
+        }
+        self.check(end_entity, Timestamp(now.as_secs().saturating_mul(1000)))
+            .map(|_| ClientCertVerified::assertion())
+            .map_err(told_to_the_peer)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.webpki.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.webpki.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.webpki.supported_verify_schemes()
+    }
+}
+
+impl Ca {
+    fn read(der: &CertificateDer<'_>, number: usize) -> Result<Ca, ClientCasError> {
+        let certificate = parse(der).ok_or(ClientCasError::MalformedCa(number))?;
+        let may_sign = match certificate.key_usage() {
+            Ok(Some(usage)) => usage.value.key_cert_sign(),
+            Ok(None) => true,
+            Err(_) => false,
+        };
+        if !certificate.is_ca() || !may_sign {
+            return Err(ClientCasError::NotACa(number));
+        }
+        Ok(Ca {
+            subject: certificate.subject().as_raw().to_vec(),
+            issuer_key: Sha256::digest(certificate.public_key().raw).into(),
+            not_before: seconds(certificate.validity().not_before.timestamp()),
+            not_after: seconds(certificate.validity().not_after.timestamp()),
+        })
+    }
+}
+
+/// The cryptography of every TLS endpoint here: aws-lc-rs, with X25519MLKEM768 preferred (the
+/// crate's feature `prefer-post-quantum`).
+pub(super) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn every_ca_has_its_list(
+    cas: &[Ca],
+    lists: &[CertificateRevocationListDer<'static>],
+) -> Result<(), ClientCasError> {
+    if lists.is_empty() {
+        return Ok(());
+    }
+    let mut covered = vec![false; cas.len()];
+    for (index, der) in lists.iter().enumerate() {
+        let number = index + 1;
+        let list = match CertificateRevocationList::from_der(der) {
+            Ok(([], list)) => list,
+            _ => return Err(ClientCasError::MalformedCrl(number)),
+        };
+        let issuer = list.issuer().as_raw();
+        match cas.iter().position(|ca| ca.subject == issuer) {
+            Some(ca) => covered[ca] = true,
+            None => return Err(ClientCasError::ForeignCrl(number)),
+        }
+    }
+    match covered.iter().position(|covered| !covered) {
+        Some(index) => Err(ClientCasError::CaWithoutCrl(index + 1)),
+        None => Ok(()),
+    }
+}
+
+fn parse<'a>(der: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
+    match X509Certificate::from_der(der.as_ref()) {
+        Ok(([], certificate)) => Some(certificate),
+        _ => None,
+    }
+}
+
+fn only_uri(certificate: &X509Certificate<'_>) -> Result<String, IdentityError> {
+    let names = match certificate.subject_alternative_name() {
+        Ok(Some(names)) => names,
+        Ok(None) => return Err(IdentityError::UriCount),
+        Err(_) => return Err(IdentityError::Malformed),
+    };
+    let mut uri = None;
+    for name in &names.value.general_names {
+        match name {
+            GeneralName::URI(text) if uri.is_none() => uri = Some(*text),
+            GeneralName::URI(_) => return Err(IdentityError::UriCount),
+            // An unreadable name could be a second URI.
+            GeneralName::Invalid(..) => return Err(IdentityError::Malformed),
+            _ => {}
+        }
+    }
+    let uri = uri.ok_or(IdentityError::UriCount)?;
+    let shape = (1..=limits::CERTIFICATE_URI_BYTES_MAX).contains(&uri.len())
+        && uri.bytes().all(|byte| byte.is_ascii_graphic());
+    if shape {
+        Ok(uri.to_owned())
+    } else {
+        Err(IdentityError::UriShape)
+    }
+}
+
+/// Seconds since 1970; certificates from before count as 1970.
+fn seconds(timestamp: i64) -> u64 {
+    u64::try_from(timestamp).unwrap_or(0)
+}
+
+fn refused_by_webpki(error: &rustls::Error) -> IdentityError {
+    use CertificateError as Cause;
+    let rustls::Error::InvalidCertificate(cause) = error else {
+        // A revocation list that can't be used, with a false signature for example.
+        return IdentityError::RevocationUnknown;
+    };
+    match cause {
+        Cause::Expired | Cause::ExpiredContext { .. } => IdentityError::Expired,
+        Cause::NotValidYet | Cause::NotValidYetContext { .. } => IdentityError::NotYetValid,
+        Cause::Revoked => IdentityError::Revoked,
+        Cause::UnknownIssuer | Cause::BadSignature => IdentityError::UnknownIssuer,
+        Cause::UnknownRevocationStatus
+        | Cause::ExpiredRevocationList
+        | Cause::ExpiredRevocationListContext { .. } => IdentityError::RevocationUnknown,
+        Cause::BadEncoding => IdentityError::Malformed,
+        _ => IdentityError::Purpose,
+    }
+}
+
+/// The alert that the peer gets tells it what it can mend itself; our own error rides along for
+/// the refusals that TLS has no alert for.
+fn told_to_the_peer(error: IdentityError) -> rustls::Error {
+    rustls::Error::InvalidCertificate(match error {
+        IdentityError::Expired => CertificateError::Expired,
+        IdentityError::NotYetValid => CertificateError::NotValidYet,
+        IdentityError::Revoked => CertificateError::Revoked,
+        IdentityError::UnknownIssuer => CertificateError::UnknownIssuer,
+        IdentityError::RevocationUnknown => CertificateError::UnknownRevocationStatus,
+        IdentityError::Malformed => CertificateError::BadEncoding,
+        other => CertificateError::Other(OtherError(Arc::new(other))),
+    })
+}
+
+/// The way back from [`told_to_the_peer`]: why a handshake failed, as far as the certificate goes.
+pub(super) fn identity_error(error: &CertificateError) -> IdentityError {
+    if let CertificateError::Other(OtherError(cause)) = error
+        && let Some(own) = cause.downcast_ref::<IdentityError>()
+    {
+        return *own;
+    }
+    refused_by_webpki(&rustls::Error::InvalidCertificate(error.clone()))
+}

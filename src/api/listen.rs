@@ -1,0 +1,237 @@
+//! The accept loop: from a listener to a stream of connections that tonic serves. Handshakes run
+//! beside it, bounded in number and time, so that one that stalls holds up nobody; connections
+//! are bounded too, and each holds its place until it ends.
+
+use super::connection::{Connection, PeerInfo, TlsConnection};
+use super::refusal::{Refusal, RefusedHandshakes};
+use super::tls::{ALPN_H2, Tls, Trust};
+use crate::clock::Clock;
+use crate::limits;
+use rustls::pki_types::CertificateDer;
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_stream::Stream;
+
+/// The bounds of a listener. [`Default`] gives the ones in [`limits`]; tests make them small.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Connections at once; one more is closed at once.
+    pub connections_max: usize,
+    /// Handshakes at once; further ones wait in the kernel's queue.
+    pub handshakes_max: usize,
+    /// A handshake that takes longer is dropped.
+    pub handshake: Duration,
+    /// After this, a connection is asked to end (GOAWAY) and takes no new calls.
+    pub connection_age: Duration,
+    /// After its age, calls under way have this long; then it is cut.
+    pub connection_grace: Duration,
+    /// After the shutdown signal, calls under way have this long; then all are cut.
+    pub drain: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds {
+            connections_max: limits::CONNECTIONS_MAX,
+            handshakes_max: limits::HANDSHAKES_MAX,
+            handshake: Duration::from_millis(limits::HANDSHAKE_MS_MAX),
+            connection_age: Duration::from_millis(limits::CONNECTION_AGE_MS_MAX),
+            connection_grace: Duration::from_millis(limits::CONNECTION_GRACE_MS_MAX),
+            drain: Duration::from_millis(limits::DRAIN_MS_MAX),
+        }
+    }
+}
+
+/// What every connection of a listener shares.
+pub(super) struct Doorkeeper {
+    pub(super) tls: Arc<Tls>,
+    pub(super) clock: Clock,
+    pub(super) bounds: Bounds,
+    pub(super) refused: Arc<RefusedHandshakes>,
+    /// True, or gone: every connection is cut.
+    pub(super) cut_all: watch::Receiver<bool>,
+}
+
+/// Connections as they are ready for calls. Dropping it closes the listener and ends the
+/// handshakes under way; connections that were given out live on.
+pub struct Incoming<C> {
+    ready: mpsc::Receiver<C>,
+    _accepting: JoinSet<()>,
+}
+
+impl<C> Stream for Incoming<C> {
+    type Item = Result<C, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.ready.poll_recv(cx).map(|next| next.map(Ok))
+    }
+}
+
+/// Accepts connections with mutual TLS.
+pub(super) fn accept_tls(listener: TcpListener, door: Arc<Doorkeeper>) -> Incoming<TlsConnection> {
+    let (ready, incoming) = mpsc::channel(limits::CONNECTIONS_READY_MAX);
+    let mut accepting = JoinSet::new();
+    accepting.spawn(accept_loop(listener, door, ready));
+    Incoming {
+        ready: incoming,
+        _accepting: accepting,
+    }
+}
+
+/// Accepts plaintext connections, for health probes on loopback only.
+pub(super) fn accept_plain(
+    listener: TcpListener,
+    cut_all: watch::Receiver<bool>,
+) -> Incoming<Connection<TcpStream, ()>> {
+    let (ready, incoming) = mpsc::channel(limits::CONNECTIONS_READY_MAX);
+    let mut accepting = JoinSet::new();
+    accepting.spawn(async move {
+        let places = Arc::new(Semaphore::new(limits::HEALTH_CONNECTIONS_MAX));
+        loop {
+            let (stream, _) = next(&listener).await;
+            let Ok(place) = places.clone().try_acquire_owned() else {
+                continue;
+            };
+            let connection = Connection::until(cut(cut_all.clone()), stream, (), place);
+            if ready.send(connection).await.is_err() {
+                return;
+            }
+        }
+    });
+    Incoming {
+        ready: incoming,
+        _accepting: accepting,
+    }
+}
+
+async fn accept_loop(
+    listener: TcpListener,
+    door: Arc<Doorkeeper>,
+    ready: mpsc::Sender<TlsConnection>,
+) {
+    let places = Arc::new(Semaphore::new(door.bounds.connections_max));
+    let turns = Arc::new(Semaphore::new(door.bounds.handshakes_max));
+    // Owned here, so that the handshakes end with the loop.
+    let mut handshakes = JoinSet::new();
+    loop {
+        let turn = turns
+            .clone()
+            .acquire_owned()
+            .await
+            .expect("this semaphore is never closed");
+        let (stream, address) = next(&listener).await;
+        while handshakes.try_join_next().is_some() {}
+        // Refused at once rather than left to wait: the caller learns it and goes elsewhere.
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            door.refused.record(address.ip(), Refusal::Full);
+            continue;
+        };
+        let (door, ready) = (door.clone(), ready.clone());
+        handshakes.spawn(async move {
+            match door.let_in(stream, address, place).await {
+                Ok(connection) => {
+                    drop(turn);
+                    // An error means that the server is gone, and the connection with it.
+                    let _ = ready.send(connection).await;
+                }
+                Err(refusal) => door.refused.record(address.ip(), refusal),
+            }
+        });
+    }
+}
+
+/// The next connection. Errors are transient (a peer that left, no descriptors left): after one,
+/// it waits a moment, so that a lasting one doesn't spin.
+async fn next(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                tracing::warn!(kind = ?error.kind(), "could not accept a connection");
+                tokio::time::sleep(Duration::from_millis(limits::ACCEPT_PAUSE_MS)).await;
+            }
+        }
+    }
+}
+
+impl Doorkeeper {
+    async fn let_in(
+        self: &Arc<Doorkeeper>,
+        stream: TcpStream,
+        address: SocketAddr,
+        place: OwnedSemaphorePermit,
+    ) -> Result<TlsConnection, Refusal> {
+        // Watched from before the handshake, so that no reload falls between the two.
+        let mut trust = self.tls.watch();
+        let current = trust.borrow_and_update().clone();
+        // Small messages must not wait for an acknowledgement (Nagle).
+        stream.set_nodelay(true).map_err(|_| Refusal::Left)?;
+        let handshake = TlsAcceptor::from(current.config.clone()).accept(stream);
+        let stream = tokio::time::timeout(self.bounds.handshake, handshake)
+            .await
+            .map_err(|_| Refusal::Timeout)?
+            .map_err(|error| Refusal::of_handshake(&error))?;
+
+        let session = stream.get_ref().1;
+        if session.alpn_protocol() != Some(ALPN_H2) {
+            return Err(Refusal::Protocol);
+        }
+        let presented = session.peer_certificates();
+        let identity = current
+            .cas
+            .identity_after_handshake(presented)
+            .map_err(Refusal::of_identity)?;
+        let leaf = presented
+            .and_then(|chain| chain.first())
+            .ok_or(Refusal::NoCertificate)?
+            .clone();
+
+        let peer = Arc::new(PeerInfo::new(identity, address));
+        let age = self.bounds.connection_age + self.bounds.connection_grace;
+        let cut_all = cut(self.cut_all.clone());
+        let distrusted = distrusted(trust, leaf, peer.clone(), self.clock.clone());
+        let end = async move {
+            tokio::select! {
+                () = tokio::time::sleep(age) => {}
+                () = cut_all => {}
+                () = distrusted => {}
+            }
+        };
+        Ok(Connection::until(end, stream, peer, place))
+    }
+}
+
+/// Completes when all connections are to be cut, or when nobody is left to say so.
+async fn cut(mut cut_all: watch::Receiver<bool>) {
+    let _ = cut_all.wait_for(|cut| *cut).await;
+}
+
+/// Completes when a reload brought CAs or revocation lists that refuse `leaf`. Calls that arrived
+/// before the cut see it in `peer`.
+fn distrusted(
+    mut trust: watch::Receiver<Arc<Trust>>,
+    leaf: CertificateDer<'static>,
+    peer: Arc<PeerInfo>,
+    clock: Clock,
+) -> impl Future<Output = ()> + Send {
+    async move {
+        while trust.changed().await.is_ok() {
+            let cas = trust.borrow_and_update().cas.clone();
+            if cas.check(&leaf, clock.now()).as_ref() != Ok(&peer.identity) {
+                peer.withdraw();
+                return;
+            }
+        }
+        // The TLS settings are gone, and no reload can come any more.
+        std::future::pending::<()>().await;
+    }
+}
