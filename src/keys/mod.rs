@@ -24,7 +24,6 @@ mod request;
 mod seal;
 mod wrap;
 
-
 pub use argon::Argon2Cost;
 pub use envelope::{EnvelopeError, Kind, Place, Sealed};
 pub use error::KeyError;

@@ -121,7 +121,10 @@ impl Principal {
                 w.u8(0);
             }
             Some(a) => {
-                w.u8(1).str(&a.reference).u64(a.valid_from.0).u64(a.valid_until.0);
+                w.u8(1)
+                    .str(&a.reference)
+                    .u64(a.valid_from.0)
+                    .u64(a.valid_until.0);
             }
         }
         w.str(&self.secret_hash)

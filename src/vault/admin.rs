@@ -28,13 +28,18 @@ impl Batch<'_> {
                     self.admit(caller, Rpc::CreatePrincipal)?;
                 }
                 entry.detail.insert("principal", principal.name.clone());
-                entry.detail.insert("role", principal.role.as_str().to_owned());
+                entry
+                    .detail
+                    .insert("role", principal.role.as_str().to_owned());
                 self.registry.is_free(principal)?;
                 if self.registry.len() >= limits::PRINCIPALS_MAX {
                     return Err(Denial::TooMany.into());
                 }
                 let rebinds = matches!(principal.role, Role::Processor | Role::Operator);
-                if rebinds && let Some(done) = self.defer(caller, Change::Enrol(principal.clone()), entry)? {
+                if rebinds
+                    && let Some(done) =
+                        self.defer(caller, Change::Enrol(principal.clone()), entry)?
+                {
                     return Ok(done);
                 }
                 self.enrol(principal.clone(), entry)
@@ -174,7 +179,8 @@ impl Batch<'_> {
             Change::Enrol(principal) => {
                 self.registry.is_free(&principal)?;
                 act.detail.insert("principal", principal.name.clone());
-                act.detail.insert("role", principal.role.as_str().to_owned());
+                act.detail
+                    .insert("role", principal.role.as_str().to_owned());
                 self.enrol(principal, &mut act)?;
             }
             Change::Allow(key, allowance) => {
@@ -222,7 +228,8 @@ impl Batch<'_> {
     /// Lets the rest of this round see a changed registry, and the vault once it is durable.
     fn adopt(&mut self, registry: Registry) {
         self.registry = Arc::new(registry);
-        self.effects.push(Effect::Registry(Arc::clone(&self.registry)));
+        self.effects
+            .push(Effect::Registry(Arc::clone(&self.registry)));
     }
 
     fn check_allowance(&self, key: &AllowanceKey) -> Result<(), No> {
@@ -269,8 +276,8 @@ impl Batch<'_> {
         let mut changed = Principal::clone(&principal);
         if good {
             changed.last_seen = self.now;
-            let dirty = changed.bad_tries != 0
-                || changed.last_seen.day() != principal.last_seen.day();
+            let dirty =
+                changed.bad_tries != 0 || changed.last_seen.day() != principal.last_seen.day();
             changed.bad_tries = 0;
             let index = self.enter(entry)?.index;
             if dirty {
@@ -296,7 +303,8 @@ impl Batch<'_> {
         match note {
             Note::Tick => {
                 for (source, count) in self.floods.ended(self.now) {
-                    let mut sum = Entry::new(Event::DenialsSummed, Outcome::Denied, Site::VAULT, self.now);
+                    let mut sum =
+                        Entry::new(Event::DenialsSummed, Outcome::Denied, Site::VAULT, self.now);
                     sum.epoch = self.head.epoch;
                     sum.actor = source.principal;
                     if let Some(p) = source.principal.and_then(|id| self.registry.principal(id)) {
@@ -316,8 +324,12 @@ impl Batch<'_> {
             }
             Note::Handshakes(counts) => {
                 for (origin, count) in counts {
-                    let mut sum =
-                        Entry::new(Event::HandshakesRefused, Outcome::Denied, Site::VAULT, self.now);
+                    let mut sum = Entry::new(
+                        Event::HandshakesRefused,
+                        Outcome::Denied,
+                        Site::VAULT,
+                        self.now,
+                    );
                     sum.epoch = self.head.epoch;
                     sum.origin = origin.clone();
                     sum.detail.insert("count", count.to_string());

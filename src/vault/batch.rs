@@ -21,7 +21,7 @@ use crate::keys::{EnvelopeError, KeyName, Keyring};
 use crate::ledger::{Entry, Event, Leaf, Outcome, seal_content};
 use crate::payment::SecurityCode;
 use crate::policy::{Denial, Principal, Rpc};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// A transaction's row as the round sees it.
@@ -93,6 +93,7 @@ pub(super) struct Batch<'a> {
     pub ring: &'a Keyring,
     pub registry: Arc<Registry>,
     pub head: &'a Head,
+    pub sites: &'a BTreeMap<Site, u64>,
     pub codes: &'a SecurityCodes,
     pub floods: &'a mut Floods,
     pub rates: &'a mut ReleaseRates,
@@ -114,6 +115,7 @@ pub(super) struct Surroundings<'a> {
     pub ring: &'a Keyring,
     pub registry: Arc<Registry>,
     pub head: &'a Head,
+    pub sites: &'a BTreeMap<Site, u64>,
     pub codes: &'a SecurityCodes,
     pub floods: &'a mut Floods,
     pub rates: &'a mut ReleaseRates,
@@ -132,6 +134,7 @@ impl<'a> Batch<'a> {
             ring: around.ring,
             registry: around.registry,
             head: around.head,
+            sites: around.sites,
             codes: around.codes,
             floods: around.floods,
             rates: around.rates,
@@ -206,7 +209,15 @@ impl<'a> Batch<'a> {
                 token,
                 result,
                 reference,
-            } => self.report(caller, request, *transaction, token, *result, reference, entry),
+            } => self.report(
+                caller,
+                request,
+                *transaction,
+                token,
+                *result,
+                reference,
+                entry,
+            ),
             Work::Describe { transaction, token } => {
                 self.describe(caller, *transaction, token, entry)
             }
@@ -415,9 +426,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The changed transactions' rows, sealed.
-    pub fn sealed_transactions(
-        &self,
-    ) -> Result<Vec<(Vec<u8>, crate::keys::Sealed)>, No> {
+    pub fn sealed_transactions(&self) -> Result<Vec<(Vec<u8>, crate::keys::Sealed)>, No> {
         let mut rows = Vec::with_capacity(self.dirty.len());
         for id in &self.dirty {
             let Some(Slot::Open(state)) = self.slots.get(id) else {

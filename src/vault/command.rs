@@ -3,9 +3,7 @@
 use crate::clock::Timestamp;
 use crate::ids::{ActionId, PrincipalId, TransactionId};
 use crate::payment::{Details, Masked, SecurityCode, Token};
-use crate::policy::{
-    Allowance, AllowanceKey, Denial, FieldSet, Principal, Purpose, Rpc, Terms,
-};
+use crate::policy::{Allowance, AllowanceKey, Denial, FieldSet, Principal, Purpose, Rpc, Terms};
 use crate::secret::SecretText;
 use std::sync::Arc;
 use tokio::sync::oneshot;

@@ -6,6 +6,7 @@ use crate::ids::{Site, TransactionId};
 use crate::keys::{KeyName, Keyring};
 use crate::ledger::Event;
 use crate::policy::Rpc;
+use std::collections::BTreeMap;
 
 /// The event that a command's entry has, refused or not.
 pub(super) fn event_of(work: &Work) -> Event {
@@ -92,14 +93,14 @@ pub(super) fn transactions_of(ask: &Ask, ring: &Keyring, now: Timestamp) -> Vec<
 
 /// The release bucket that a command begins, if any. Only buckets that terms may name at all are
 /// made, so that nobody fills the keyring.
-pub(super) fn bucket_of(ask: &Ask, sites: &[Site], now: Timestamp) -> Option<KeyName> {
+pub(super) fn bucket_of(ask: &Ask, sites: &BTreeMap<Site, u64>, now: Timestamp) -> Option<KeyName> {
     let Work::Open { terms, .. } = &ask.work else {
         return None;
     };
     let reach = terms.release_until.since_ms(now);
     let plausible = terms.release_until > now
         && reach <= crate::limits::RELEASE_MS_MAX
-        && sites.contains(&terms.site);
+        && sites.contains_key(&terms.site);
     plausible.then(|| KeyName::Release {
         site: terms.site,
         day: terms.release_until.day(),

@@ -48,8 +48,8 @@ pub struct Shared {
 /// What the committer is told about the house.
 #[derive(Clone)]
 pub struct Settings {
-    /// The sites.
-    pub sites: Vec<Site>,
+    /// The sites, each with the longest time in milliseconds from opening to `release_until`.
+    pub sites: std::collections::BTreeMap<Site, u64>,
     /// Denials a minute and principal that get an entry each.
     pub denials_per_minute: u32,
 }
@@ -203,6 +203,7 @@ impl Committer {
             ring: &ring,
             registry: shared.registry.load_full(),
             head: &self.head,
+            sites: &self.settings.sites,
             codes: &self.codes,
             floods: &mut self.floods,
             rates: &mut self.rates,
@@ -237,14 +238,19 @@ impl Committer {
             last_time: now,
             keyring_generation: ring.generation(),
             single_operator: self.head.single_operator
-                && !batch.effects.iter().any(|e| matches!(e, Effect::TwoOperators)),
+                && !batch
+                    .effects
+                    .iter()
+                    .any(|e| matches!(e, Effect::TwoOperators)),
             peaks: staged.peaks().to_vec(),
         };
         let writes = match write_set(&batch, &tree, &staged, &head, &ring) {
             Ok(writes) => writes,
             Err(what) => {
                 tracing::error!(alarm = "round", what, "a round could not be written");
-                return Err(Failed::Refuse(Refusal::Unavailable("the round can't be written")));
+                return Err(Failed::Refuse(Refusal::Unavailable(
+                    "the round can't be written",
+                )));
             }
         };
         let effects = std::mem::take(&mut batch.effects);
@@ -264,12 +270,16 @@ impl Committer {
             Err(CommitError::Conflict) => Err(Failed::Again),
             Err(CommitError::Full) => Err(Failed::Refuse(Refusal::StorageFull)),
             Err(CommitError::Unknown(what)) => {
-                tracing::error!(alarm = "store", what, "a commit's outcome is unknown; looking");
+                tracing::error!(
+                    alarm = "store",
+                    what,
+                    "a commit's outcome is unknown; looking"
+                );
                 match self.store.settle(id) {
                     Ok(Settled::Committed) => Ok(Durable::attest()),
-                    Ok(Settled::Absent) => {
-                        Err(Failed::Refuse(Refusal::Unavailable("the store failed; retry")))
-                    }
+                    Ok(Settled::Absent) => Err(Failed::Refuse(Refusal::Unavailable(
+                        "the store failed; retry",
+                    ))),
                     Err(error) => Err(fence(&mut self.fenced, &error.to_string())),
                 }
             }
@@ -300,7 +310,8 @@ impl Committer {
         for effect in effects {
             match effect {
                 Effect::TakeIn(selector, code) => {
-                    self.codes.take_in(selector, code, self.clock.monotonic_ms());
+                    self.codes
+                        .take_in(selector, code, self.clock.monotonic_ms());
                 }
                 Effect::Released(selector, released) => {
                     self.codes.mark_released(&selector, released);
@@ -350,19 +361,32 @@ impl Committer {
             KeyName::Replay { day: now.day() },
             log_bucket(Site::VAULT, now),
         ];
-        names.extend(self.settings.sites.iter().map(|site| log_bucket(*site, now)));
+        names.extend(
+            self.settings
+                .sites
+                .keys()
+                .map(|site| log_bucket(*site, now)),
+        );
         names.extend(
             asks.iter()
                 .filter_map(|ask| bucket_of(ask, &self.settings.sites, now)),
         );
         let missing = {
-            let ring = self.shared.ring.read().unwrap_or_else(PoisonError::into_inner);
+            let ring = self
+                .shared
+                .ring
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
             names.iter().any(|name| ring.find(name, now).is_none())
         };
         if !missing {
             return Ok(());
         }
-        let mut ring = self.shared.ring.write().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = self
+            .shared
+            .ring
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         match ring.ensure(&names, now) {
             Ok(made) => {
                 self.unannounced.extend(made);
@@ -387,7 +411,11 @@ impl Committer {
         }
         self.last_housekeeping_ms = Some(now_ms);
         let ended: Vec<_> = {
-            let ring = self.shared.ring.read().unwrap_or_else(PoisonError::into_inner);
+            let ring = self
+                .shared
+                .ring
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
             ring.list()
                 .filter(|key| key.state() != KeyState::Destroyed && has_ended(&key.name(), now))
                 .map(|key| (key.id(), key.name()))
@@ -397,13 +425,18 @@ impl Committer {
             return Ok(());
         }
         let ids: Vec<_> = ended.iter().map(|(id, _)| *id).collect();
-        let mut ring = self.shared.ring.write().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = self
+            .shared
+            .ring
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let destroyed = ring
             .change_state(&ids, KeyState::PendingDestruction, now)
             .and_then(|()| ring.destroy(&ids, now));
         match destroyed {
             Ok(()) => {
-                self.unannounced.extend(ended.into_iter().map(|(_, name)| name));
+                self.unannounced
+                    .extend(ended.into_iter().map(|(_, name)| name));
             }
             Err(error) => tracing::error!(alarm = "keyring", %error, "a key can't be destroyed"),
         }
@@ -434,7 +467,11 @@ impl Committer {
         }
         let reader = self.store.reader();
         let loaded = {
-            let ring = self.shared.ring.read().unwrap_or_else(PoisonError::into_inner);
+            let ring = self
+                .shared
+                .ring
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
             load(reader.as_ref(), &ring)
         };
         let loaded = match loaded {
@@ -460,7 +497,11 @@ impl Committer {
             );
             return false;
         }
-        *self.shared.tree.write().unwrap_or_else(PoisonError::into_inner) = loaded.tree;
+        *self
+            .shared
+            .tree
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = loaded.tree;
         self.shared.registry.store(Arc::new(loaded.registry));
         self.shared.head.store(Arc::new(loaded.head.clone()));
         self.head = loaded.head;
@@ -506,7 +547,9 @@ impl Batch<'_> {
                 Event::KeyCreated
             };
             let mut entry = self.draft(&Caller::vault(), event);
-            entry.detail.insert(crate::ledger::DETAIL_KEY, name.to_string());
+            entry
+                .detail
+                .insert(crate::ledger::DETAIL_KEY, name.to_string());
             self.owe(&mut entry);
         }
         if step.changed {
@@ -566,7 +609,9 @@ fn write_set(
     })?;
     for (key, sealed) in changed {
         images.push((key.clone(), Some(sealed.as_bytes().to_vec())));
-        writes.put(key, StoredValue::Sealed(sealed)).map_err(|e| say(&e))?;
+        writes
+            .put(key, StoredValue::Sealed(sealed))
+            .map_err(|e| say(&e))?;
     }
     for (key, sealed) in &batch.writes {
         match sealed {
@@ -574,7 +619,9 @@ fn write_set(
                 images.push((key.clone(), Some(sealed.as_bytes().to_vec())));
                 let copy = crate::keys::Sealed::from_stored(sealed.as_bytes().to_vec())
                     .map_err(|e| say(&e))?;
-                writes.put(key.clone(), StoredValue::Sealed(copy)).map_err(|e| say(&e))?;
+                writes
+                    .put(key.clone(), StoredValue::Sealed(copy))
+                    .map_err(|e| say(&e))?;
             }
             None => {
                 images.push((key.clone(), None));
@@ -594,17 +641,27 @@ fn write_set(
     }
     for half in tree.rows(staged).map_err(|e| say(&e))? {
         let key = tile_key(half.level, half.tile, half.half);
-        writes.put(key, StoredValue::Public(half.bytes)).map_err(|e| say(&e))?;
+        writes
+            .put(key, StoredValue::Public(half.bytes))
+            .map_err(|e| say(&e))?;
     }
     for (part, plaintext) in redo::encode(head.round, &images).iter().enumerate() {
         let part = u16::try_from(part).map_err(|e| say(&e))?;
         let row = Row::redo(head.round, part);
-        let sealed = ring.seal(vault_key, &row.place(), plaintext).map_err(|e| say(&e))?;
-        writes.put(row.key, StoredValue::Sealed(sealed)).map_err(|e| say(&e))?;
+        let sealed = ring
+            .seal(vault_key, &row.place(), plaintext)
+            .map_err(|e| say(&e))?;
+        writes
+            .put(row.key, StoredValue::Sealed(sealed))
+            .map_err(|e| say(&e))?;
     }
     let row = Row::head(head.round);
-    let sealed = ring.seal(vault_key, &row.place(), &head.encode()).map_err(|e| say(&e))?;
-    writes.put(row.key, StoredValue::Sealed(sealed)).map_err(|e| say(&e))?;
+    let sealed = ring
+        .seal(vault_key, &row.place(), &head.encode())
+        .map_err(|e| say(&e))?;
+    writes
+        .put(row.key, StoredValue::Sealed(sealed))
+        .map_err(|e| say(&e))?;
     Ok(writes)
 }
 

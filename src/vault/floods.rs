@@ -109,7 +109,9 @@ mod tests {
         let mut floods = Floods::new(100);
         let who = Some(PrincipalId([1; 16]));
         let start = Timestamp(600_000);
-        let admitted = (0..250).filter(|_| floods.admits(who, "x:1", start)).count();
+        let admitted = (0..250)
+            .filter(|_| floods.admits(who, "x:1", start))
+            .count();
         assert_eq!(admitted, 100);
         assert!(floods.ended(start).is_empty(), "the minute still runs");
         let sums = floods.ended(start.plus_ms(60_000));

@@ -1,8 +1,8 @@
 //! Sealed or open: the gate behind which the vault stands.
 
+use super::Vault;
 use super::command::Note;
 use super::open::{House, OpenError, open};
-use super::Vault;
 use crate::keys::{KeyError, SealFile};
 use crate::limits;
 use crate::secret::SecretText;

@@ -118,7 +118,11 @@ fn leaves(reader: &dyn Reader, from: u64, to: u64) -> Result<Vec<[u8; 32]>, Load
         let row = page_of(reader, next)?;
         let page = Page::parse(&row).map_err(|e| LoadError::damaged("a page", e))?;
         let before = next;
-        for entry in page.entries.iter().filter(|e| e.index >= before && e.index < to) {
+        for entry in page
+            .entries
+            .iter()
+            .filter(|e| e.index >= before && e.index < to)
+        {
             hashes.push(entry.leaf);
             next = entry.index + 1;
         }

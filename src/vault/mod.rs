@@ -32,11 +32,11 @@ mod tokens;
 mod watchdog;
 mod withheld;
 
+pub use committer::Settings;
 pub use export::{ExportRequest, Piece};
 pub use gate::{Gate, GateError};
 pub use head::Head;
 pub use load::LoadError;
-pub use committer::Settings;
 pub use open::{Founding, House, OpenError, create, create_in, open, open_in};
 pub use publish::Published;
 pub use registry::{Change, Pending, Registry};
@@ -223,9 +223,7 @@ impl Vault {
                 .unwrap_or(false);
         let tried = Work::Admin(Box::new(Admin::LoginTried(good)));
         self.ask(caller, tried, deadline_ms).await?;
-        Ok(self
-            .sessions
-            .begin(principal.id, self.clock.monotonic_ms()))
+        Ok(self.sessions.begin(principal.id, self.clock.monotonic_ms()))
     }
 
     /// Seals or stops: a last entry, the last round, the last mark; then keys leave memory with
@@ -263,7 +261,10 @@ impl Vault {
     }
 
     fn ring(&self) -> std::sync::RwLockReadGuard<'_, Keyring> {
-        self.shared.ring.read().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .ring
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -153,7 +153,9 @@ pub fn create(
     if house.db_dir().exists() {
         return Err(OpenError::Exists(house.data_dir.clone()));
     }
-    create_in(house, passphrase, cost, founding, || Ok(Box::new(house.open_store()?)))
+    create_in(house, passphrase, cost, founding, || {
+        Ok(Box::new(house.open_store()?))
+    })
 }
 
 /// [`create`] in a store of the caller's.
@@ -335,7 +337,11 @@ pub fn open_in(
     let mut findings = Vec::new();
     let torn = torn_rows(reader.as_ref(), &ring, head)?;
     if !torn.is_empty() {
-        tracing::error!(alarm = "torn", rows = torn.len(), "the last round was torn; repaired");
+        tracing::error!(
+            alarm = "torn",
+            rows = torn.len(),
+            "the last round was torn; repaired"
+        );
         findings.push(format!("{} rows of the last round repaired", torn.len()));
         repair(store.as_mut(), torn)?;
     }

@@ -44,13 +44,20 @@ impl Batch<'_> {
         if terms.expires_at <= self.now || terms.release_until <= self.now {
             return Err(Denial::Expired.into());
         }
+        let release_ms_max = *self.sites.get(&terms.site).ok_or(Denial::SiteNotAllowed)?;
+        if terms.release_until.since_ms(self.now) > release_ms_max {
+            return Err(Denial::TermsNotAllowed.into());
+        }
         self.registry.covers(terms, self.now)?;
         let id = *ids
             .first()
             .ok_or_else(|| No::Keys("no replay key".to_owned()))?;
         entry.transaction = Some(id);
         entry.amount = terms.amount.map(|a| (a.minor_units, a.currency));
-        for (name, text) in [("merchant", &terms.merchant), ("reference", &terms.reference)] {
+        for (name, text) in [
+            ("merchant", &terms.merchant),
+            ("reference", &terms.reference),
+        ] {
             if !text.is_empty() {
                 entry.detail.insert(name, text.clone());
             }
@@ -68,7 +75,11 @@ impl Batch<'_> {
     }
 
     /// The ids that a request id stands for: under today's key, and under yesterday's.
-    pub(super) fn transaction_ids(&self, caller: &Caller, request: &RequestId) -> Vec<TransactionId> {
+    pub(super) fn transaction_ids(
+        &self,
+        caller: &Caller,
+        request: &RequestId,
+    ) -> Vec<TransactionId> {
         transaction_ids(self.ring, self.now, caller, request)
     }
 

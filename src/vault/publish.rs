@@ -124,7 +124,11 @@ impl Publisher {
                     Err(error) => {
                         let now = press.clock.monotonic_ms();
                         let since = *failing_since.get_or_insert(now);
-                        tracing::error!(alarm = "mark", error, "the high-water mark can't be written");
+                        tracing::error!(
+                            alarm = "mark",
+                            error,
+                            "the high-water mark can't be written"
+                        );
                         if now.saturating_sub(since) >= FAILING_MS_MAX {
                             self.failing.store(true, Ordering::SeqCst);
                         }

@@ -58,8 +58,12 @@ impl Batch<'_> {
                     let details = batch.open(&granted, state, id, wanted.token, index, entry)?;
                     let party = granted.party();
                     let left = uses_left(state, party, wanted.purpose, &state.tokens[index]);
-                    let (code, status) =
-                        batch.code_again(&granted, &state.tokens[index], principal.id, &earlier.tag);
+                    let (code, status) = batch.code_again(
+                        &granted,
+                        &state.tokens[index],
+                        principal.id,
+                        &earlier.tag,
+                    );
                     note_code(entry, status);
                     entry.detail.insert("replays", earlier.entry.to_string());
                     let entered = batch.enter(entry)?;
@@ -165,7 +169,10 @@ impl Batch<'_> {
             .allowance(&key)
             .ok_or(Denial::TermsNotAllowed)?
             .releases_per_hour;
-        if self.rates.count(key.portal, key.processor, per_hour, self.now) {
+        if self
+            .rates
+            .count(key.portal, key.processor, per_hour, self.now)
+        {
             Ok(())
         } else {
             Err(Denial::RateLimited.into())
@@ -193,9 +200,7 @@ impl Batch<'_> {
             &state.tokens[index].record,
         );
         match opened {
-            Ok(bytes) => {
-                Details::decode(&bytes).map_err(|_| self.alarm(entry, "record: content"))
-            }
+            Ok(bytes) => Details::decode(&bytes).map_err(|_| self.alarm(entry, "record: content")),
             Err(_) => Err(self.alarm(entry, "record: tag")),
         }
     }
@@ -247,7 +252,10 @@ impl Batch<'_> {
             CodeMark::None => (None, CodeStatus::NotProvided),
             CodeMark::Given => (None, self.why_gone(token)),
             CodeMark::Released => {
-                match self.codes.again(&token.selector, to, tag.stored(), self.now_ms) {
+                match self
+                    .codes
+                    .again(&token.selector, to, tag.stored(), self.now_ms)
+                {
                     Some(code) => (Some(code), CodeStatus::Released),
                     None => (None, CodeStatus::AlreadyReleased),
                 }
@@ -265,12 +273,7 @@ impl Batch<'_> {
     }
 }
 
-fn uses_left(
-    state: &TransactionState,
-    party: usize,
-    purpose: Purpose,
-    token: &TokenState,
-) -> u8 {
+fn uses_left(state: &TransactionState, party: usize, purpose: Purpose, token: &TokenState) -> u8 {
     state.terms.parties[party]
         .grants
         .iter()

@@ -33,7 +33,12 @@ impl Change {
     /// What it would do, in words, for `status` and the ledger.
     pub fn summary(&self) -> String {
         match self {
-            Change::Enrol(p) => format!("enrol {} {} ({})", p.role.as_str(), p.name, p.certificate_uri),
+            Change::Enrol(p) => format!(
+                "enrol {} {} ({})",
+                p.role.as_str(),
+                p.name,
+                p.certificate_uri
+            ),
             Change::Allow(key, Some(_)) => format!(
                 "allow portal {} to name processor {} on {}",
                 key.portal, key.processor, key.site
@@ -143,7 +148,9 @@ impl Registry {
 
     /// All principals by name.
     pub fn principals(&self) -> impl Iterator<Item = &Arc<Principal>> {
-        self.by_name.values().filter_map(|id| self.principals.get(id))
+        self.by_name
+            .values()
+            .filter_map(|id| self.principals.get(id))
     }
 
     /// How many are enrolled.
@@ -167,8 +174,10 @@ impl Registry {
     /// Puts a principal in, or replaces it.
     pub fn put(&mut self, principal: Principal) {
         let id = principal.id;
-        self.by_credential
-            .insert((principal.issuer_key, principal.certificate_uri.clone()), id);
+        self.by_credential.insert(
+            (principal.issuer_key, principal.certificate_uri.clone()),
+            id,
+        );
         self.by_name.insert(principal.name.clone(), id);
         self.principals.insert(id, Arc::new(principal));
     }

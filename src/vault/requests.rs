@@ -59,7 +59,10 @@ impl Batch<'_> {
         let mut new = None;
         // A request of yesterday was tagged with yesterday's key.
         for day in [today, today.saturating_sub(1)] {
-            let tag = match self.ring.request_tag(day, principal, code, request.expose()) {
+            let tag = match self
+                .ring
+                .request_tag(day, principal, code, request.expose())
+            {
                 Ok(tag) => tag,
                 Err(KeyError::Unknown(_) | KeyError::Destroyed(_)) if day != today => continue,
                 Err(error) => return Err(No::Keys(error.to_string())),
@@ -75,7 +78,9 @@ impl Batch<'_> {
                 new.get_or_insert((tag, day));
                 continue;
             };
-            return self.open_answer(state, transaction, found, tag, body).map(Retry::Earlier);
+            return self
+                .open_answer(state, transaction, found, tag, body)
+                .map(Retry::Earlier);
         }
         let (tag, day) = new.ok_or_else(|| No::Keys("no replay key".to_owned()))?;
         Ok(Retry::New(tag, day))
@@ -134,9 +139,9 @@ impl Batch<'_> {
         }
         let mut w = Writer::with_capacity(96);
         w.raw(body).u64(self.next_index()).bytes(content);
-        let answer =
-            self.ring
-                .seal_answer(day, tag, state.site(), transaction, w.as_slice())?;
+        let answer = self
+            .ring
+            .seal_answer(day, tag, state.site(), transaction, w.as_slice())?;
         state.requests.push(Remembered {
             tag: tag.stored(),
             rpc: call_code(rpc),

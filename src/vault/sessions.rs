@@ -98,7 +98,11 @@ mod tests {
         let secret = sessions.begin(WHO, 0);
         let idle = limits::SESSION_IDLE_MS;
         assert!(sessions.touch(WHO, secret.expose(), idle - 1).is_ok());
-        assert!(sessions.touch(PrincipalId([2; 16]), secret.expose(), idle).is_err());
+        assert!(
+            sessions
+                .touch(PrincipalId([2; 16]), secret.expose(), idle)
+                .is_err()
+        );
         assert!(sessions.touch(WHO, "bcdf", idle).is_err());
         assert!(sessions.touch(WHO, secret.expose(), 2 * idle - 2).is_ok());
         assert!(sessions.touch(WHO, secret.expose(), 3 * idle - 2).is_err());
@@ -113,7 +117,11 @@ mod tests {
             now += 60_000;
             assert!(sessions.touch(WHO, secret.expose(), now).is_ok());
         }
-        assert!(sessions.touch(WHO, secret.expose(), limits::SESSION_MS_MAX).is_err());
+        assert!(
+            sessions
+                .touch(WHO, secret.expose(), limits::SESSION_MS_MAX)
+                .is_err()
+        );
     }
 
     #[test]

@@ -27,7 +27,8 @@ impl HandedIn<'_> {
     /// Digest of what was asked, the security code left out.
     fn body(&self) -> [u8; 32] {
         let mut w = Writer::with_capacity(1_024);
-        w.raw(b"payvault tokenize body v1").bytes(&self.details.encode());
+        w.raw(b"payvault tokenize body v1")
+            .bytes(&self.details.encode());
         match self.replaces {
             None => w.u8(0),
             Some(token) => w.u8(1).raw(&token.parts()[..]),
@@ -50,7 +51,8 @@ impl Batch<'_> {
         self.on(id, entry, |batch, state, entry| {
             let body = given.body();
             // Strangers learn nothing, not even that a request id was used.
-            if crate::policy::relation(principal.id, &state.terms) != crate::policy::Relation::Owner {
+            if crate::policy::relation(principal.id, &state.terms) != crate::policy::Relation::Owner
+            {
                 return Err(Denial::NotOwner.into());
             }
             let retry = batch.retry(state, id, principal.id, Rpc::Tokenize, request, &body)?;
@@ -108,7 +110,9 @@ impl Batch<'_> {
             }
             entry.token = Some(token.selector().reference());
             entry.masked = made.masked.number.clone();
-            entry.detail.insert("kind", made.masked.kind.as_str().to_owned());
+            entry
+                .detail
+                .insert("kind", made.masked.kind.as_str().to_owned());
             let masked = made.masked.clone();
             state.tokens.push(made);
             Ok(Act::Changed(Done::Tokenized {

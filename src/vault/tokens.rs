@@ -35,7 +35,12 @@ impl Batch<'_> {
                 Relation::Party(party) => state.terms.parties[party]
                     .grants
                     .iter()
-                    .map(|g| (g.purpose, g.uses_max.saturating_sub(own.used(party, g.purpose))))
+                    .map(|g| {
+                        (
+                            g.purpose,
+                            g.uses_max.saturating_sub(own.used(party, g.purpose)),
+                        )
+                    })
                     .collect(),
                 Relation::Owner | Relation::Stranger => Vec::new(),
             };
@@ -68,7 +73,9 @@ impl Batch<'_> {
                 batch.now,
             )?;
             state.tokens[index].revoked = true;
-            batch.effects.push(Effect::Wipe(state.tokens[index].selector));
+            batch
+                .effects
+                .push(Effect::Wipe(state.tokens[index].selector));
             Ok(Act::Changed(Done::Noted {
                 entry: batch.next_index(),
             }))
@@ -111,7 +118,9 @@ impl Batch<'_> {
                 Retry::New(tag, day) => {
                     batch.remember(state, id, Rpc::ReportOutcome, &tag, day, &body, &[])?;
                     if result == WorkResult::Succeeded {
-                        batch.effects.push(Effect::Wipe(state.tokens[index].selector));
+                        batch
+                            .effects
+                            .push(Effect::Wipe(state.tokens[index].selector));
                     }
                     entry.detail.insert("result", result.as_str().to_owned());
                     entry.detail.insert("reference", reference.to_owned());
