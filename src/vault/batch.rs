@@ -264,6 +264,11 @@ impl<'a> Batch<'a> {
     pub fn enter(&mut self, entry: &mut Entry) -> Result<Entered, No> {
         let index = self.next_index();
         entry.index = index;
+        if entry.site != Site::VAULT && !self.sites.contains_key(&entry.site) {
+            // A site that is no longer, or never was, configured has no log of its own.
+            entry.detail.insert("for_site", entry.site.to_string());
+            entry.site = Site::VAULT;
+        }
         let key = self
             .ring
             .find(&log_bucket(entry.site, entry.at), self.now)
