@@ -18,6 +18,10 @@ pub enum Denial {
     /// A ledger entry that is not there, or another's.
     NotOwnEntry,
 
+    /// A certificate that nobody is enrolled with.
+    UnknownCaller,
+    /// Fields of the request are invalid.
+    InvalidRequest,
     /// The role may never make this call.
     RoleNotAllowed,
     /// The principal does not serve this site.
@@ -89,6 +93,8 @@ impl Denial {
             Denial::NotAParty => "NOT_A_PARTY",
             Denial::NotOwner => "NOT_OWNER",
             Denial::NotOwnEntry => "NOT_OWN_ENTRY",
+            Denial::UnknownCaller => "PRINCIPAL_UNKNOWN",
+            Denial::InvalidRequest => "INVALID_REQUEST",
             Denial::RoleNotAllowed => "ROLE_NOT_ALLOWED",
             Denial::SiteNotAllowed => "SITE_NOT_ALLOWED",
             Denial::PrincipalDisabled => "PRINCIPAL_DISABLED",

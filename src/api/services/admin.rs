@@ -1,0 +1,478 @@
+//! `AdminService`.
+
+use super::mismatched;
+use crate::api::convert;
+use crate::api::door::{Admitted, Door};
+use crate::api::identity::identity_of_pem;
+use crate::api::proto as pb;
+use crate::api::status;
+use crate::api::tls::Tls;
+use crate::api::violations::Violations;
+use crate::clock::{Clock, Timestamp};
+use crate::ids::{ActionId, PrincipalId};
+use crate::keys::password;
+use crate::limits;
+use crate::policy::{self, Allowance, AllowanceKey, Denial, Principal, Role, Rpc};
+use crate::secret::SecretText;
+use crate::vault::GateError;
+use crate::vault::command::{self, Done, Note, Refusal, Work};
+use std::sync::Arc;
+use tonic::{Code, Request, Response, Status};
+
+/// The service.
+pub struct Admin {
+    door: Arc<Door>,
+    tls: Arc<Tls>,
+    clock: Clock,
+    health: crate::api::health::Health,
+}
+
+impl Admin {
+    /// Behind `door`; certificates are judged by `tls`'s client CAs.
+    pub fn new(
+        door: Arc<Door>,
+        tls: Arc<Tls>,
+        clock: Clock,
+        health: crate::api::health::Health,
+    ) -> Admin {
+        Admin {
+            door,
+            tls,
+            clock,
+            health,
+        }
+    }
+
+    async fn admin(&self, admitted: &Admitted, admin: command::Admin) -> Result<Done, Status> {
+        self.door.ask(admitted, Work::Admin(Box::new(admin))).await
+    }
+
+    /// The principal that a request names.
+    async fn named(&self, admitted: &Admitted, text: &str) -> Result<Arc<Principal>, Status> {
+        if text.is_empty() || text.len() > limits::NAME_CHARS_MAX {
+            let mut violations = Violations::new();
+            violations.add("principal", "must be an id or a name");
+            return Err(admitted.invalid(violations, None).await);
+        }
+        admitted
+            .vault
+            .registry()
+            .named(text)
+            .cloned()
+            .ok_or_else(|| status::of_denial(Denial::UnknownPrincipal))
+    }
+}
+
+/// A new human secret and its hash, made off the async workers: the hash takes a while on purpose.
+async fn new_secret() -> Result<(SecretText, String), Status> {
+    tokio::task::spawn_blocking(|| {
+        let secret = password::generate();
+        let hash = password::hash(&secret);
+        (secret, hash)
+    })
+    .await
+    .map_err(|_| status::internal("hashing a secret failed"))
+}
+
+#[tonic::async_trait]
+impl pb::admin_service_server::AdminService for Admin {
+    async fn get_status(
+        &self,
+        request: Request<pb::GetStatusRequest>,
+    ) -> Result<Response<pb::GetStatusResponse>, Status> {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        if self.door.gate().vault().is_none() {
+            let peer = self.door.peer(&request)?;
+            let identity = &peer.identity;
+            if !self.door.gate().may_unseal(&identity.uri, &identity.issuer_key) {
+                return Err(status::of_refusal(&Refusal::Sealed));
+            }
+            return Ok(Response::new(pb::GetStatusResponse {
+                sealed: true,
+                version,
+                ..Default::default()
+            }));
+        }
+        let admitted = self.door.admit(Rpc::GetStatus, &request).await?;
+        let vault = &admitted.vault;
+        let (head, registry) = (vault.head(), vault.registry());
+        let published = vault.published();
+        let now = self.clock.now();
+        let mut warnings = Vec::new();
+        if head.single_operator {
+            warnings.push(
+                "one operator can do everything alone: enrol a second one".to_owned(),
+            );
+        }
+        if vault.marks_are_failing() {
+            warnings.push("the high-water mark can't be written: look at mark_dir".to_owned());
+        }
+        if published.is_none() {
+            warnings.push("no checkpoint has been published yet".to_owned());
+        }
+        let pending = registry.pending().filter(|(_, p)| p.expires_at > now);
+        Ok(Response::new(pb::GetStatusResponse {
+            sealed: false,
+            version,
+            vault_id: vault.id().to_string(),
+            epoch: head.epoch,
+            ledger_size: head.size,
+            checkpoint: published.map(|p| p.note.to_string()).unwrap_or_default(),
+            keyring_generation: head.keyring_generation,
+            store: format!("{}, write barrier proven", vault.store_name()),
+            warnings,
+            pending_actions: pending
+                .map(|(id, p)| pb::PendingAction {
+                    id: id.to_string(),
+                    summary: p.change.summary(),
+                    requested_by: registry
+                        .principal(p.requested_by)
+                        .map(|by| by.name.clone())
+                        .unwrap_or_default(),
+                    expires_at: Some(convert::time(p.expires_at)),
+                })
+                .collect(),
+            single_operator: head.single_operator,
+        }))
+    }
+
+    async fn unseal(
+        &self,
+        request: Request<pb::UnsealRequest>,
+    ) -> Result<Response<pb::UnsealResponse>, Status> {
+        let peer = self.door.peer(&request)?;
+        let gate = Arc::clone(self.door.gate());
+        let identity = &peer.identity;
+        if !gate.may_unseal(&identity.uri, &identity.issuer_key) {
+            return Err(status::of_denial(Denial::RoleNotAllowed));
+        }
+        let passphrase = SecretText::new(request.into_inner().passphrase);
+        if !limits::PASSPHRASE_BYTES.contains(&passphrase.len()) {
+            let mut violations = Violations::new();
+            violations.add("passphrase", "must be 12 to 1024 bytes");
+            return Err(status::invalid(violations));
+        }
+        let unsealed = tokio::task::spawn_blocking(move || gate.unseal(&passphrase))
+            .await
+            .map_err(|_| status::internal("unsealing failed"))?;
+        match unsealed {
+            Ok(()) => {
+                self.health.set(crate::api::health::State::Serving);
+                Ok(Response::new(pb::UnsealResponse {}))
+            }
+            Err(GateError::WrongPassphrase) => Err(status::of_denial(Denial::BadSecret)),
+            Err(GateError::Locked) => Err(status::of_denial(Denial::Locked)),
+            Err(GateError::Open(error)) => {
+                tracing::error!(alarm = "open", %error, "the vault can't be opened");
+                Err(status::status(
+                    Code::FailedPrecondition,
+                    "CANNOT_OPEN",
+                    "the passphrase is right, but the vault refuses to open; its log says why",
+                ))
+            }
+        }
+    }
+
+    async fn seal(
+        &self,
+        request: Request<pb::SealRequest>,
+    ) -> Result<Response<pb::SealResponse>, Status> {
+        let admitted = self.door.admit(Rpc::Seal, &request).await?;
+        self.door.within_rate(&admitted)?;
+        let gate = Arc::clone(self.door.gate());
+        let caller = admitted.caller.clone();
+        drop(admitted);
+        self.health.set(crate::api::health::State::Sealed);
+        tokio::task::spawn_blocking(move || gate.close(Note::Sealed, caller))
+            .await
+            .map_err(|_| status::internal("sealing failed"))?;
+        Ok(Response::new(pb::SealResponse {}))
+    }
+
+    async fn create_principal(
+        &self,
+        request: Request<pb::CreatePrincipalRequest>,
+    ) -> Result<Response<pb::CreatePrincipalResponse>, Status> {
+        let admitted = self.door.admit(Rpc::CreatePrincipal, &request).await?;
+        let asked = request.into_inner();
+        let now = self.clock.now();
+        let mut violations = Violations::new();
+        let principal = new_principal(asked, &self.tls, now, &mut violations);
+        let Some(mut principal) = principal.filter(|_| violations.is_empty()) else {
+            return Err(admitted.invalid(violations, None).await);
+        };
+        let mut secret = None;
+        if principal.role.is_human() {
+            let (fresh, hash) = new_secret().await?;
+            principal.secret_hash = hash;
+            secret = Some(fresh);
+        }
+        let message = convert::principal_message(&principal);
+        let create = command::Admin::CreatePrincipal(principal);
+        match self.admin(&admitted, create).await? {
+            Done::Noted { .. } => Ok(Response::new(pb::CreatePrincipalResponse {
+                principal: Some(message),
+                secret: secret.map(|s| s.expose().to_owned()).unwrap_or_default(),
+                pending_action: String::new(),
+            })),
+            // The secret is forgotten: once enrolled, RotateSecret gives the first one.
+            Done::Pending(action) => Ok(Response::new(pb::CreatePrincipalResponse {
+                principal: None,
+                secret: String::new(),
+                pending_action: action.to_string(),
+            })),
+            _ => Err(mismatched()),
+        }
+    }
+
+    async fn list_principals(
+        &self,
+        request: Request<pb::ListPrincipalsRequest>,
+    ) -> Result<Response<pb::ListPrincipalsResponse>, Status> {
+        let admitted = self.door.admit(Rpc::ListPrincipals, &request).await?;
+        self.door.within_rate(&admitted)?;
+        let registry = admitted.vault.registry();
+        Ok(Response::new(pb::ListPrincipalsResponse {
+            principals: registry
+                .principals()
+                .map(|p| convert::principal_message(p))
+                .collect(),
+        }))
+    }
+
+    async fn get_principal(
+        &self,
+        request: Request<pb::GetPrincipalRequest>,
+    ) -> Result<Response<pb::GetPrincipalResponse>, Status> {
+        let admitted = self.door.admit(Rpc::GetPrincipal, &request).await?;
+        self.door.within_rate(&admitted)?;
+        let principal = self.named(&admitted, &request.into_inner().principal).await?;
+        Ok(Response::new(pb::GetPrincipalResponse {
+            principal: Some(convert::principal_message(&principal)),
+        }))
+    }
+
+    async fn disable_principal(
+        &self,
+        request: Request<pb::DisablePrincipalRequest>,
+    ) -> Result<Response<pb::DisablePrincipalResponse>, Status> {
+        let admitted = self.door.admit(Rpc::DisablePrincipal, &request).await?;
+        let principal = self.named(&admitted, &request.into_inner().principal).await?;
+        let disable = command::Admin::DisablePrincipal(principal.id);
+        let Done::Noted { entry } = self.admin(&admitted, disable).await? else {
+            return Err(mismatched());
+        };
+        admitted.vault.sessions.end_all(principal.id);
+        Ok(Response::new(pb::DisablePrincipalResponse {
+            entry_index: entry,
+        }))
+    }
+
+    async fn rotate_secret(
+        &self,
+        request: Request<pb::RotateSecretRequest>,
+    ) -> Result<Response<pb::RotateSecretResponse>, Status> {
+        let admitted = self.door.admit(Rpc::RotateSecret, &request).await?;
+        let principal = self.named(&admitted, &request.into_inner().principal).await?;
+        if !principal.role.is_human() {
+            return Err(status::of_denial(Denial::NotApplicable));
+        }
+        let (secret, hash) = new_secret().await?;
+        let set = command::Admin::SetSecret(principal.id, hash);
+        let Done::Noted { .. } = self.admin(&admitted, set).await? else {
+            return Err(mismatched());
+        };
+        admitted.vault.sessions.end_all(principal.id);
+        Ok(Response::new(pb::RotateSecretResponse {
+            secret: secret.expose().to_owned(),
+        }))
+    }
+
+    async fn set_allowance(
+        &self,
+        request: Request<pb::SetAllowanceRequest>,
+    ) -> Result<Response<pb::SetAllowanceResponse>, Status> {
+        let admitted = self.door.admit(Rpc::SetAllowance, &request).await?;
+        let mut violations = Violations::new();
+        let asked = request.into_inner().allowance;
+        let allowance = allowance(asked, &mut violations).filter(|_| violations.is_empty());
+        let Some((key, allowance)) = allowance else {
+            return Err(admitted.invalid(violations, None).await);
+        };
+        let set = command::Admin::SetAllowance(key, allowance);
+        let pending_action = match self.admin(&admitted, set).await? {
+            Done::Noted { .. } => String::new(),
+            Done::Pending(action) => action.to_string(),
+            _ => return Err(mismatched()),
+        };
+        Ok(Response::new(pb::SetAllowanceResponse { pending_action }))
+    }
+
+    async fn list_allowances(
+        &self,
+        request: Request<pb::ListAllowancesRequest>,
+    ) -> Result<Response<pb::ListAllowancesResponse>, Status> {
+        let admitted = self.door.admit(Rpc::ListAllowances, &request).await?;
+        self.door.within_rate(&admitted)?;
+        let registry = admitted.vault.registry();
+        let allowances = registry.allowances().map(|(key, a)| pb::Allowance {
+            site: key.site.to_string(),
+            portal: key.portal.to_string(),
+            processor: key.processor.to_string(),
+            purposes: policy::Purpose::ALL
+                .into_iter()
+                .filter(|purpose| a.permits(*purpose))
+                .map(|purpose| purpose as i32)
+                .collect(),
+            uses_max: a.uses_max.into(),
+            release_seconds_max: i64::try_from(a.release_ms_max / 1_000).unwrap_or(i64::MAX),
+            releases_per_hour: a.releases_per_hour,
+        });
+        Ok(Response::new(pb::ListAllowancesResponse {
+            allowances: allowances.collect(),
+        }))
+    }
+
+    async fn approve_action(
+        &self,
+        request: Request<pb::ApproveActionRequest>,
+    ) -> Result<Response<pb::ApproveActionResponse>, Status> {
+        let admitted = self.door.admit(Rpc::ApproveAction, &request).await?;
+        let Ok(id) = ActionId::parse(&request.into_inner().action) else {
+            let mut violations = Violations::new();
+            violations.add("action", "must be an action's id (\"act_…\")");
+            return Err(admitted.invalid(violations, None).await);
+        };
+        let Done::Noted { entry } = self.admin(&admitted, command::Admin::Approve(id)).await?
+        else {
+            return Err(mismatched());
+        };
+        Ok(Response::new(pb::ApproveActionResponse {
+            entry_index: entry,
+        }))
+    }
+}
+
+/// A principal that an operator asks for.
+fn new_principal(
+    asked: pb::CreatePrincipalRequest,
+    tls: &Tls,
+    now: Timestamp,
+    violations: &mut Violations,
+) -> Option<Principal> {
+    let name_fits = (1..=limits::NAME_CHARS_MAX).contains(&asked.name.len())
+        && asked
+            .name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
+        && !crate::payment::luhn::contains_card_number(&asked.name);
+    if !name_fits {
+        violations.add("name", "must be 1 to 64 characters of a-z 0-9 . - _");
+    }
+    let role = convert::role(asked.role, violations);
+    if asked.sites.len() > limits::SITES_MAX {
+        violations.add("sites", "must be at most 16");
+    }
+    let mut sites = Vec::new();
+    for (number, site) in asked.sites.iter().take(limits::SITES_MAX).enumerate() {
+        sites.extend(convert::site(&format!("sites[{number}]"), site, violations));
+    }
+    sites.sort();
+    sites.dedup();
+    if matches!(role, Some(Role::Portal | Role::Processor)) && sites.is_empty() {
+        violations.add("sites", "is required for portals and processors");
+    }
+    let given = asked.agreement.is_some();
+    let agreement = convert::agreement(asked.agreement, violations);
+    match role {
+        Some(role) if role.is_human() && !given => {
+            violations.add("agreement", "is required for people");
+        }
+        Some(role) if !role.is_human() && given => {
+            violations.add("agreement", "is for people only");
+        }
+        _ => {}
+    }
+    let identity = if asked.certificate_pem.len() > limits::CERTIFICATE_PEM_BYTES_MAX {
+        Err("must be at most 16 KiB")
+    } else {
+        identity_of_pem(&asked.certificate_pem, &tls.client_cas(), now)
+            .map_err(|_| "must be one valid certificate of a configured client CA with one URI SAN")
+    };
+    let identity = violations.keep("certificate_pem", identity)?;
+    Some(Principal {
+        id: PrincipalId::random(),
+        name: asked.name,
+        role: role?,
+        sites,
+        certificate_uri: identity.uri,
+        issuer_key: identity.issuer_key,
+        agreement,
+        secret_hash: String::new(),
+        disabled: false,
+        created_at: now,
+        last_seen: now,
+        bad_tries: 0,
+        locked_until: Timestamp(0),
+    })
+}
+
+/// An allowance that an operator asks for; `None` inside takes it away.
+fn allowance(
+    asked: Option<pb::Allowance>,
+    violations: &mut Violations,
+) -> Option<(AllowanceKey, Option<Allowance>)> {
+    let Some(asked) = asked else {
+        violations.add("allowance", "is required");
+        return None;
+    };
+    let site = convert::site("allowance.site", &asked.site, violations);
+    let id = |field: &str, text: &str, violations: &mut Violations| {
+        let read = PrincipalId::parse(text).map_err(|_| "must be a principal id (\"prn_…\")");
+        violations.keep(field, read)
+    };
+    let portal = id("allowance.portal", &asked.portal, violations);
+    let processor = id("allowance.processor", &asked.processor, violations);
+    let key = AllowanceKey {
+        site: site?,
+        portal: portal?,
+        processor: processor?,
+    };
+    if asked.purposes.is_empty() {
+        return Some((key, None));
+    }
+    if asked.purposes.len() > policy::Purpose::ALL.len() {
+        violations.add("allowance.purposes", "must be at most 6");
+        return None;
+    }
+    let mut purposes = 0u8;
+    for (number, code) in asked.purposes.iter().enumerate() {
+        let field = format!("allowance.purposes[{number}]");
+        if let Some(purpose) = convert::purpose(&field, *code, violations) {
+            purposes |= 1 << (purpose as u8 - 1);
+        }
+    }
+    let uses_max = u8::try_from(asked.uses_max)
+        .ok()
+        .filter(|uses| (1..=limits::USES_MAX).contains(&u32::from(*uses)));
+    if uses_max.is_none() {
+        violations.add("allowance.uses_max", "must be 1 to 100");
+    }
+    let release_ms_max = u64::try_from(asked.release_seconds_max)
+        .ok()
+        .and_then(|seconds| seconds.checked_mul(1_000))
+        .filter(|ms| (1..=limits::RELEASE_MS_MAX).contains(ms));
+    if release_ms_max.is_none() {
+        violations.add("allowance.release_seconds_max", "must be 1 second to 400 days");
+    }
+    if !(1..=10_000_000).contains(&asked.releases_per_hour) {
+        violations.add("allowance.releases_per_hour", "must be 1 to 10,000,000");
+    }
+    let allowance = Allowance {
+        purposes,
+        uses_max: uses_max?,
+        release_ms_max: release_ms_max?,
+        releases_per_hour: asked.releases_per_hour,
+    };
+    Some((key, Some(allowance)))
+}

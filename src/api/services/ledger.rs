@@ -1,0 +1,175 @@
+//! `LedgerService`.
+
+use super::{checkpoint_message, receipt_message};
+use crate::api::convert;
+use crate::api::door::Door;
+use crate::api::proto as pb;
+use crate::api::status;
+use crate::api::violations::Violations;
+use crate::ledger::Event;
+use crate::limits;
+use crate::policy::Rpc;
+use crate::vault::ExportRequest;
+use crate::vault::command::Refusal;
+use std::pin::Pin;
+use std::sync::Arc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status};
+
+/// The service.
+pub struct Ledger {
+    door: Arc<Door>,
+}
+
+impl Ledger {
+    /// Behind `door`.
+    pub fn new(door: Arc<Door>) -> Ledger {
+        Ledger { door }
+    }
+}
+
+#[tonic::async_trait]
+impl pb::ledger_service_server::LedgerService for Ledger {
+    async fn get_checkpoint(
+        &self,
+        request: Request<pb::GetCheckpointRequest>,
+    ) -> Result<Response<pb::GetCheckpointResponse>, Status> {
+        let admitted = self.door.admit(Rpc::GetCheckpoint, &request).await?;
+        self.door.within_rate(&admitted)?;
+        let published = admitted
+            .vault
+            .published()
+            .ok_or_else(|| status::of_refusal(&Refusal::Unavailable("no checkpoint yet")))?;
+        Ok(Response::new(pb::GetCheckpointResponse {
+            checkpoint: Some(checkpoint_message(&published)),
+            verifier_key: admitted.vault.verifier().to_string(),
+        }))
+    }
+
+    async fn get_receipt(
+        &self,
+        request: Request<pb::GetReceiptRequest>,
+    ) -> Result<Response<pb::GetReceiptResponse>, Status> {
+        let admitted = self.door.admit(Rpc::GetReceipt, &request).await?;
+        self.door.within_rate(&admitted)?;
+        let receipt = admitted
+            .vault
+            .receipt(request.into_inner().index, Some(admitted.principal.id))
+            .await
+            .map_err(|refusal| status::of_refusal(&refusal))?;
+        Ok(Response::new(pb::GetReceiptResponse {
+            receipt: Some(receipt_message(receipt)),
+        }))
+    }
+
+    async fn get_consistency_proof(
+        &self,
+        request: Request<pb::GetConsistencyProofRequest>,
+    ) -> Result<Response<pb::GetConsistencyProofResponse>, Status> {
+        let admitted = self.door.admit(Rpc::GetConsistencyProof, &request).await?;
+        self.door.within_rate(&admitted)?;
+        let asked = request.into_inner();
+        let size = admitted.vault.published().map_or(0, |p| p.checkpoint.size);
+        let mut violations = Violations::new();
+        if asked.from_size == 0 {
+            violations.add("from_size", "must be at least 1");
+        }
+        if asked.to_size < asked.from_size || asked.to_size > size {
+            violations.add(
+                "to_size",
+                "must be between from_size and the newest checkpoint's size",
+            );
+        }
+        if !violations.is_empty() {
+            return Err(admitted.invalid(violations, None).await);
+        }
+        let path = admitted
+            .vault
+            .consistency(asked.from_size, asked.to_size)
+            .await
+            .map_err(|refusal| status::of_refusal(&refusal))?;
+        Ok(Response::new(pb::GetConsistencyProofResponse {
+            path: path.iter().map(|hash| hash.to_vec()).collect(),
+        }))
+    }
+
+    type ExportLogStream =
+        Pin<Box<dyn Stream<Item = Result<pb::ExportLogResponse, Status>> + Send + 'static>>;
+
+    async fn export_log(
+        &self,
+        request: Request<pb::ExportLogRequest>,
+    ) -> Result<Response<Self::ExportLogStream>, Status> {
+        let admitted = self.door.admit(Rpc::ExportLog, &request).await?;
+        self.door.within_rate(&admitted)?;
+        let asked = request.into_inner();
+        let mut violations = Violations::new();
+        let wanted = export_request(asked, &mut violations);
+        if !violations.is_empty() {
+            return Err(admitted.invalid(violations, None).await);
+        }
+        let pieces = admitted
+            .vault
+            .export(
+                admitted.caller.clone(),
+                &admitted.principal,
+                wanted,
+                admitted.deadline_ms,
+            )
+            .await
+            .map_err(|refusal| status::of_refusal(&refusal))?;
+        let stream = ReceiverStream::new(pieces).map(|piece| match piece {
+            Ok(lines) => Ok(pb::ExportLogResponse { lines }),
+            Err(refusal) => Err(status::of_refusal(&refusal)),
+        });
+        Ok(Response::new(Box::pin(stream)))
+    }
+}
+
+fn export_request(asked: pb::ExportLogRequest, violations: &mut Violations) -> ExportRequest {
+    let to = (asked.to_index != 0).then_some(asked.to_index);
+    if to.is_some_and(|to| to <= asked.from_index) {
+        violations.add("to_index", "must be above from_index, or 0");
+    }
+    let from_time = convert::optional_moment("from_time", asked.from_time, violations);
+    let to_time = convert::optional_moment("to_time", asked.to_time, violations);
+    let site = match asked.site.is_empty() {
+        true => None,
+        false => convert::site("site", &asked.site, violations),
+    };
+    if asked.kinds.len() > limits::EXPORT_KINDS_MAX {
+        violations.add("kinds", "must be at most 32");
+    }
+    let mut kinds = Vec::new();
+    for (number, kind) in asked.kinds.iter().take(limits::EXPORT_KINDS_MAX).enumerate() {
+        match Event::parse(kind) {
+            Some(event) => kinds.push(event),
+            None => violations.add(format!("kinds[{number}]"), "must be an event's code"),
+        }
+    }
+    let reason = convert::reference(
+        "reason",
+        &asked.reason,
+        true,
+        limits::REASON_CHARS_MAX,
+        violations,
+    );
+    let ticket = convert::reference(
+        "ticket",
+        &asked.ticket,
+        true,
+        limits::REFERENCE_CHARS_MAX,
+        violations,
+    );
+    ExportRequest {
+        from: asked.from_index,
+        to,
+        from_time,
+        to_time,
+        site,
+        kinds,
+        reason,
+        ticket,
+    }
+}

@@ -1,0 +1,311 @@
+//! `VaultService`.
+
+use super::{mismatched, receipt};
+use crate::api::convert;
+use crate::api::door::Door;
+use crate::api::proto as pb;
+use crate::api::violations::Violations;
+use crate::policy::Rpc;
+use crate::secret::SecretText;
+use crate::vault::command::{Done, TokenSummary, Work};
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+/// The service.
+pub struct VaultApi {
+    door: Arc<Door>,
+}
+
+impl VaultApi {
+    /// Behind `door`.
+    pub fn new(door: Arc<Door>) -> VaultApi {
+        VaultApi { door }
+    }
+}
+
+fn summary(token: &TokenSummary, now: crate::clock::Timestamp) -> pb::TokenSummary {
+    pb::TokenSummary {
+        reference: token.reference.to_string(),
+        details: Some(convert::masked(&token.masked, now)),
+        revoked: token.revoked,
+        created_at: Some(convert::time(token.created_at)),
+    }
+}
+
+#[tonic::async_trait]
+impl pb::vault_service_server::VaultService for VaultApi {
+    async fn open_transaction(
+        &self,
+        request: Request<pb::OpenTransactionRequest>,
+    ) -> Result<Response<pb::OpenTransactionResponse>, Status> {
+        let admitted = self.door.admit(Rpc::OpenTransaction, &request).await?;
+        let asked = request.into_inner();
+        let mut violations = Violations::new();
+        let id = convert::request_id(asked.request_id, &mut violations);
+        let now = admitted.vault.clock().now();
+        let terms = convert::terms(asked.terms, admitted.principal.id, now, &mut violations);
+        let (Some(request), Some(terms)) = (id, terms) else {
+            return Err(admitted.invalid(violations, None).await);
+        };
+        let terms = Box::new(terms);
+        let done = self.door.ask(&admitted, Work::Open { request, terms }).await?;
+        let Done::Opened { transaction, entry } = done else {
+            return Err(mismatched());
+        };
+        Ok(Response::new(pb::OpenTransactionResponse {
+            transaction: transaction.to_string(),
+            entry_index: entry,
+            receipt: receipt(&admitted.vault, asked.want_receipt, entry).await?,
+        }))
+    }
+
+    async fn get_transaction(
+        &self,
+        request: Request<pb::GetTransactionRequest>,
+    ) -> Result<Response<pb::GetTransactionResponse>, Status> {
+        let admitted = self.door.admit(Rpc::GetTransaction, &request).await?;
+        let asked = request.into_inner();
+        let mut violations = Violations::new();
+        let Some(transaction) = convert::transaction(&asked.transaction, &mut violations) else {
+            return Err(admitted.invalid(violations, None).await);
+        };
+        let done = self.door.ask(&admitted, Work::Get { transaction }).await?;
+        let Done::Got(standing) = done else {
+            return Err(mismatched());
+        };
+        let now = admitted.vault.clock().now();
+        Ok(Response::new(pb::GetTransactionResponse {
+            terms: Some(convert::terms_message(&standing.terms)),
+            state: convert::state(standing.closed).into(),
+            tokens: standing.tokens.iter().map(|t| summary(t, now)).collect(),
+        }))
+    }
+
+    async fn tokenize(
+        &self,
+        request: Request<pb::TokenizeRequest>,
+    ) -> Result<Response<pb::TokenizeResponse>, Status> {
+        let admitted = self.door.admit(Rpc::Tokenize, &request).await?;
+        let asked = request.into_inner();
+        let now = admitted.vault.clock().now();
+        let mut violations = Violations::new();
+        let id = convert::request_id(asked.request_id, &mut violations);
+        let transaction = convert::transaction(&asked.transaction, &mut violations);
+        let details = convert::details(asked.details, now, &mut violations);
+        let replaces = match asked.replaces.is_empty() {
+            true => None,
+            false => convert::token("replaces", asked.replaces, &mut violations),
+        };
+        let (true, Some(request), Some(transaction), Some((details, code))) =
+            (violations.is_empty(), id, transaction, details)
+        else {
+            return Err(admitted.invalid(violations, transaction).await);
+        };
+        let work = Work::Tokenize {
+            request,
+            transaction,
+            details: Box::new(details),
+            code,
+            replaces,
+        };
+        let done = self.door.ask(&admitted, work).await?;
+        let Done::Tokenized {
+            token,
+            masked,
+            entry,
+            replayed,
+        } = done
+        else {
+            return Err(mismatched());
+        };
+        let text: SecretText = token.to_text();
+        Ok(Response::new(pb::TokenizeResponse {
+            token: text.expose().to_owned(),
+            reference: token.selector().reference().to_string(),
+            details: Some(convert::masked(&masked, now)),
+            entry_index: entry,
+            replayed,
+            receipt: receipt(&admitted.vault, asked.want_receipt, entry).await?,
+        }))
+    }
+
+    async fn redeem(
+        &self,
+        request: Request<pb::RedeemRequest>,
+    ) -> Result<Response<pb::RedeemResponse>, Status> {
+        let admitted = self.door.admit(Rpc::Redeem, &request).await?;
+        let asked = request.into_inner();
+        let mut violations = Violations::new();
+        let id = convert::request_id(asked.request_id, &mut violations);
+        let transaction = convert::transaction(&asked.transaction, &mut violations);
+        let token = convert::token("token", asked.token, &mut violations);
+        let purpose = convert::purpose("purpose", asked.purpose, &mut violations);
+        let fields = convert::fields("fields", &asked.fields, &mut violations);
+        let (Some(request), Some(id), Some(token), Some(purpose), Some(fields)) =
+            (id, transaction, token, purpose, fields)
+        else {
+            return Err(admitted.invalid(violations, transaction).await);
+        };
+        let work = Work::Redeem {
+            request,
+            transaction: id,
+            token,
+            purpose,
+            fields,
+        };
+        let done = self.door.ask(&admitted, work).await?;
+        let Done::Redeemed(redeemed) = done else {
+            return Err(mismatched());
+        };
+        let receipt = receipt(&admitted.vault, asked.want_receipt, redeemed.entry).await?;
+        let last_four = {
+            use crate::policy::Field;
+            let shown = redeemed.fields.contains(Field::LastFour)
+                || redeemed.fields.contains(Field::Number);
+            if shown {
+                redeemed.details.last_four().expose().to_owned()
+            } else {
+                String::new()
+            }
+        };
+        Ok(Response::new(pb::RedeemResponse {
+            details: Some(convert::released(
+                &redeemed.details,
+                redeemed.fields,
+                redeemed.code.as_ref(),
+            )),
+            last_four,
+            security_code_status: convert::code_status(redeemed.code_status).into(),
+            uses_remaining: redeemed.uses_left.into(),
+            entry_index: redeemed.entry,
+            replayed: redeemed.replayed,
+            receipt,
+        }))
+    }
+
+    async fn report_outcome(
+        &self,
+        request: Request<pb::ReportOutcomeRequest>,
+    ) -> Result<Response<pb::ReportOutcomeResponse>, Status> {
+        let admitted = self.door.admit(Rpc::ReportOutcome, &request).await?;
+        let asked = request.into_inner();
+        let mut violations = Violations::new();
+        let id = convert::request_id(asked.request_id, &mut violations);
+        let transaction = convert::transaction(&asked.transaction, &mut violations);
+        let token = convert::token("token", asked.token, &mut violations);
+        let result = convert::outcome(asked.outcome, &mut violations);
+        let reference = convert::reference(
+            "processor_reference",
+            &asked.processor_reference,
+            true,
+            crate::limits::REFERENCE_CHARS_MAX,
+            &mut violations,
+        );
+        let (true, Some(request), Some(id), Some(token), Some(result)) =
+            (violations.is_empty(), id, transaction, token, result)
+        else {
+            return Err(admitted.invalid(violations, transaction).await);
+        };
+        let work = Work::Report {
+            request,
+            transaction: id,
+            token,
+            result,
+            reference,
+        };
+        let done = self.door.ask(&admitted, work).await?;
+        let Done::Reported { entry, replayed } = done else {
+            return Err(mismatched());
+        };
+        Ok(Response::new(pb::ReportOutcomeResponse {
+            entry_index: entry,
+            replayed,
+        }))
+    }
+
+    async fn describe_token(
+        &self,
+        request: Request<pb::DescribeTokenRequest>,
+    ) -> Result<Response<pb::DescribeTokenResponse>, Status> {
+        let admitted = self.door.admit(Rpc::DescribeToken, &request).await?;
+        let asked = request.into_inner();
+        let mut violations = Violations::new();
+        let transaction = convert::transaction(&asked.transaction, &mut violations);
+        let token = convert::token("token", asked.token, &mut violations);
+        let (Some(id), Some(token)) = (transaction, token) else {
+            return Err(admitted.invalid(violations, transaction).await);
+        };
+        let work = Work::Describe {
+            transaction: id,
+            token,
+        };
+        let done = self.door.ask(&admitted, work).await?;
+        let Done::Described(described) = done else {
+            return Err(mismatched());
+        };
+        let now = admitted.vault.clock().now();
+        let own = summary(&described.summary, now);
+        Ok(Response::new(pb::DescribeTokenResponse {
+            details: own.details,
+            reference: own.reference,
+            revoked: own.revoked,
+            state: convert::state(described.closed).into(),
+            release_until: Some(convert::time(described.release_until)),
+            uses_remaining: described
+                .uses_left
+                .iter()
+                .map(|(purpose, count)| pb::UsesRemaining {
+                    purpose: *purpose as i32,
+                    count: (*count).into(),
+                })
+                .collect(),
+        }))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<pb::RevokeTokenRequest>,
+    ) -> Result<Response<pb::RevokeTokenResponse>, Status> {
+        let admitted = self.door.admit(Rpc::RevokeToken, &request).await?;
+        let asked = request.into_inner();
+        let mut violations = Violations::new();
+        let transaction = convert::transaction(&asked.transaction, &mut violations);
+        let token = convert::token("token", asked.token, &mut violations);
+        let (Some(id), Some(token)) = (transaction, token) else {
+            return Err(admitted.invalid(violations, transaction).await);
+        };
+        let work = Work::Revoke {
+            transaction: id,
+            token,
+        };
+        let done = self.door.ask(&admitted, work).await?;
+        let Done::Noted { entry } = done else {
+            return Err(mismatched());
+        };
+        Ok(Response::new(pb::RevokeTokenResponse { entry_index: entry }))
+    }
+
+    async fn close_transaction(
+        &self,
+        request: Request<pb::CloseTransactionRequest>,
+    ) -> Result<Response<pb::CloseTransactionResponse>, Status> {
+        let admitted = self.door.admit(Rpc::CloseTransaction, &request).await?;
+        let asked = request.into_inner();
+        let mut violations = Violations::new();
+        let Some(transaction) = convert::transaction(&asked.transaction, &mut violations) else {
+            return Err(admitted.invalid(violations, None).await);
+        };
+        let done = self.door.ask(&admitted, Work::Close { transaction }).await?;
+        let Done::Closed {
+            entry,
+            unreadable_after,
+        } = done
+        else {
+            return Err(mismatched());
+        };
+        Ok(Response::new(pb::CloseTransactionResponse {
+            entry_index: entry,
+            unreadable_after: Some(convert::time(unreadable_after)),
+        }))
+    }
+}
