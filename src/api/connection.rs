@@ -151,3 +151,22 @@ impl<S: AsyncWrite + Unpin, I: Unpin> AsyncWrite for Connection<S, I> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_trusted_until_its_certificate_ends_or_trust_is_withdrawn() {
+        let identity = PeerIdentity {
+            uri: "spiffe://payvault.dev/shop".to_owned(),
+            issuer_key: [7; 32],
+            not_after: Timestamp(5_000),
+        };
+        let peer = PeerInfo::new(identity, SocketAddr::from(([127, 0, 0, 1], 1)));
+        assert!(peer.trusted(Timestamp(5_999)));
+        assert!(!peer.trusted(Timestamp(6_000)));
+        peer.withdraw();
+        assert!(!peer.trusted(Timestamp(0)));
+    }
+}

@@ -4,7 +4,6 @@
 //! streamed after that is bounded by the connection's age.
 
 use crate::clock::Clock;
-use crate::limits;
 use http::{HeaderMap, Request, Response};
 use std::future::Future;
 use std::pin::Pin;
@@ -34,12 +33,13 @@ impl Deadline {
 #[derive(Clone)]
 pub struct DeadlineLayer {
     clock: Clock,
+    longest: Duration,
 }
 
 impl DeadlineLayer {
-    /// Deadlines on `clock`.
-    pub fn new(clock: Clock) -> DeadlineLayer {
-        DeadlineLayer { clock }
+    /// Deadlines on `clock`, none further away than `longest`.
+    pub fn new(clock: Clock, longest: Duration) -> DeadlineLayer {
+        DeadlineLayer { clock, longest }
     }
 }
 
@@ -50,6 +50,7 @@ impl<S> Layer<S> for DeadlineLayer {
         WithDeadline {
             inner,
             clock: self.clock.clone(),
+            longest: self.longest,
         }
     }
 }
@@ -59,6 +60,7 @@ impl<S> Layer<S> for DeadlineLayer {
 pub struct WithDeadline<S> {
     inner: S,
     clock: Clock,
+    longest: Duration,
 }
 
 impl<S, B> Service<Request<B>> for WithDeadline<S>
@@ -74,7 +76,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> InTime<S::Future> {
-        let Some(budget) = budget(request.headers()) else {
+        let Some(budget) = budget(request.headers(), self.longest) else {
             return InTime::Refused {
                 status: Some(malformed()),
             };
@@ -133,8 +135,7 @@ where
 }
 
 /// The time that a call has; `None` when the header can't be read.
-fn budget(headers: &HeaderMap) -> Option<Duration> {
-    let longest = Duration::from_millis(limits::DEADLINE_MS_MAX);
+fn budget(headers: &HeaderMap, longest: Duration) -> Option<Duration> {
     match headers.get("grpc-timeout") {
         None => Some(longest),
         Some(value) => Some(timeout(value.as_bytes())?.min(longest)),
@@ -230,12 +231,12 @@ mod tests {
     #[test]
     fn the_sooner_of_both_deadlines_counts() {
         let mut headers = HeaderMap::new();
-        let longest = Duration::from_millis(limits::DEADLINE_MS_MAX);
-        assert_eq!(budget(&headers), Some(longest));
+        let longest = Duration::from_secs(30);
+        assert_eq!(budget(&headers, longest), Some(longest));
         headers.insert("grpc-timeout", "9H".parse().unwrap());
-        assert_eq!(budget(&headers), Some(longest));
+        assert_eq!(budget(&headers, longest), Some(longest));
         headers.insert("grpc-timeout", "20m".parse().unwrap());
-        assert_eq!(budget(&headers), Some(Duration::from_millis(20)));
+        assert_eq!(budget(&headers, longest), Some(Duration::from_millis(20)));
     }
 
     async fn call(timeout: &str) -> (Option<Deadline>, i32) {
@@ -247,7 +248,7 @@ mod tests {
                 std::future::pending::<Result<Response<Body>, Infallible>>().await
             }
         });
-        let service = DeadlineLayer::new(Clock::system()).layer(service);
+        let service = DeadlineLayer::new(Clock::system(), Duration::from_secs(30)).layer(service);
         let request = Request::builder()
             .header("grpc-timeout", timeout)
             .body(())

@@ -427,3 +427,151 @@ pub(super) fn identity_error(error: &CertificateError) -> IdentityError {
     }
     refused_by_webpki(&rustls::Error::InvalidCertificate(error.clone()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::dev_ca::DevCa;
+    use crate::api::dev_ca::testing::{client_with, intermediate, named, revocation_list};
+    use crate::clock::{Clock, DAY_MS};
+
+    const URI: &str = "spiffe://payvault.dev/shop";
+
+    fn now() -> Timestamp {
+        Clock::system().now()
+    }
+
+    fn cas(cas: &[&DevCa], lists: &[String]) -> Result<ClientCas, ClientCasError> {
+        let certificates: Vec<_> = cas
+            .iter()
+            .map(|ca| CertificateDer::from_pem_slice(ca.certificate_pem().as_bytes()).unwrap())
+            .collect();
+        let lists: Vec<_> = lists
+            .iter()
+            .map(|list| CertificateRevocationListDer::from_pem_slice(list.as_bytes()).unwrap())
+            .collect();
+        ClientCas::new(&certificates, &lists)
+    }
+
+    #[test]
+    fn an_identity_is_the_uri_and_the_issuing_key() {
+        let (one, two) = (DevCa::new(now()).unwrap(), DevCa::new(now()).unwrap());
+        let both = cas(&[&one, &two], &[]).unwrap();
+        let of = |ca: &DevCa| {
+            let pem = ca.client("shop").unwrap().certificate_pem;
+            identity_of_pem(&pem, &both, now()).unwrap()
+        };
+        let first = of(&one);
+        assert_eq!(first.uri, URI);
+        // A renewal is the same caller; another CA's certificate of the same name is not.
+        assert_eq!(of(&one), first);
+        assert_ne!(of(&two).issuer_key, first.issuer_key);
+        assert!(!first.expired(first.not_after.plus_ms(999)));
+        assert!(first.expired(first.not_after.plus_ms(1000)));
+    }
+
+    #[test]
+    fn a_forged_issuer_name_is_refused_by_its_signature() {
+        let real = named("CA", now());
+        let forger = named("CA", now());
+        let trusted = cas(&[&real], &[]).unwrap();
+        let forged = forger.client("shop").unwrap().certificate_pem;
+        assert_eq!(
+            identity_of_pem(&forged, &trusted, now()),
+            Err(IdentityError::UnknownIssuer)
+        );
+    }
+
+    #[test]
+    fn enrolling_takes_one_certificate_and_nothing_else() {
+        let ca = DevCa::new(now()).unwrap();
+        let trusted = cas(&[&ca], &[]).unwrap();
+        let client = ca.client("shop").unwrap();
+        let pem = &client.certificate_pem;
+        let key = client.key_pem.expose();
+        let refused = |text: &str| identity_of_pem(text, &trusted, now()).unwrap_err();
+        assert_eq!(refused(""), IdentityError::Malformed);
+        assert_eq!(
+            refused("spiffe://payvault.dev/shop"),
+            IdentityError::Malformed
+        );
+        assert_eq!(refused(key), IdentityError::Malformed);
+        assert_eq!(refused(&format!("{pem}{key}")), IdentityError::NotAlone);
+        assert_eq!(refused(&format!("{pem}{pem}")), IdentityError::NotAlone);
+        assert_eq!(refused(&pem[..pem.len() / 2]), IdentityError::Malformed);
+        let long = format!("{pem}{}", "\n".repeat(limits::CERTIFICATE_PEM_BYTES_MAX));
+        assert_eq!(refused(&long), IdentityError::Malformed);
+        assert_eq!(
+            refused(ca.certificate_pem()),
+            IdentityError::Purpose,
+            "a CA is no client"
+        );
+    }
+
+    #[test]
+    fn a_certificate_counts_within_its_time_and_its_cas_only() {
+        let ca = DevCa::new(now()).unwrap();
+        let trusted = cas(&[&ca], &[]).unwrap();
+        let outlives = client_with(&ca, &[URI], |params| {
+            params.not_before = rcgen::date_time_ymd(1975, 1, 1);
+            params.not_after = rcgen::date_time_ymd(4096, 1, 1);
+        });
+        let at = |time| identity_of_pem(&outlives.certificate_pem, &trusted, time);
+        assert!(at(now()).is_ok());
+        assert_eq!(at(now().plus_ms(31 * DAY_MS)), Err(IdentityError::Expired));
+        assert_eq!(
+            at(Timestamp(0).plus_ms(9000 * DAY_MS)),
+            Err(IdentityError::NotYetValid)
+        );
+        let client = ca.client("shop").unwrap();
+        let late = identity_of_pem(
+            &client.certificate_pem,
+            &trusted,
+            now().plus_ms(31 * DAY_MS),
+        );
+        assert_eq!(late, Err(IdentityError::Expired));
+    }
+
+    #[test]
+    fn cas_that_could_be_mistaken_for_each_other_are_refused() {
+        let (one, other) = (named("CA", now()), named("CA", now()));
+        assert_eq!(
+            cas(&[&one, &other], &[]).unwrap_err(),
+            ClientCasError::SameName(2)
+        );
+        assert_eq!(cas(&[], &[]).unwrap_err(), ClientCasError::None);
+        let leaf = one.client("shop").unwrap().certificate_pem;
+        assert_eq!(
+            ClientCas::from_pem(&leaf).unwrap_err(),
+            ClientCasError::NotACa(1)
+        );
+        // A CA below another one is as good as any, when it is configured itself.
+        let below = intermediate(&one);
+        let trusted = cas(&[&below], &[]).unwrap();
+        let client = below.client("shop").unwrap().certificate_pem;
+        assert!(identity_of_pem(&client, &trusted, now()).is_ok());
+    }
+
+    #[test]
+    fn every_ca_has_a_list_or_none_has() {
+        let (one, two) = (DevCa::new(now()).unwrap(), DevCa::new(now()).unwrap());
+        let list = |ca: &DevCa| revocation_list(ca, &[], DAY_MS);
+        assert!(cas(&[&one, &two], &[list(&one), list(&two)]).is_ok());
+        assert_eq!(
+            cas(&[&one, &two], &[list(&one)]).unwrap_err(),
+            ClientCasError::CaWithoutCrl(2)
+        );
+        assert_eq!(
+            cas(&[&one], &[list(&one), list(&two)]).unwrap_err(),
+            ClientCasError::ForeignCrl(2)
+        );
+        // A list in the CA's name, signed by somebody else, revokes nothing and lets nobody in.
+        let (real, forger) = (named("CA", now()), named("CA", now()));
+        let trusted = cas(&[&real], &[list(&forger)]).unwrap();
+        let client = real.client("shop").unwrap().certificate_pem;
+        assert_eq!(
+            identity_of_pem(&client, &trusted, now()),
+            Err(IdentityError::RevocationUnknown)
+        );
+    }
+}

@@ -9,7 +9,6 @@ use crate::clock::Clock;
 use crate::limits;
 use rustls::pki_types::CertificateDer;
 use std::convert::Infallible;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -34,6 +33,8 @@ pub struct Bounds {
     pub connection_age: Duration,
     /// After its age, calls under way have this long; then it is cut.
     pub connection_grace: Duration,
+    /// A call takes no longer than this until its answer begins.
+    pub deadline: Duration,
     /// After the shutdown signal, calls under way have this long; then all are cut.
     pub drain: Duration,
 }
@@ -46,6 +47,7 @@ impl Default for Bounds {
             handshake: Duration::from_millis(limits::HANDSHAKE_MS_MAX),
             connection_age: Duration::from_millis(limits::CONNECTION_AGE_MS_MAX),
             connection_grace: Duration::from_millis(limits::CONNECTION_GRACE_MS_MAX),
+            deadline: Duration::from_millis(limits::DEADLINE_MS_MAX),
             drain: Duration::from_millis(limits::DRAIN_MS_MAX),
         }
     }
@@ -217,21 +219,19 @@ async fn cut(mut cut_all: watch::Receiver<bool>) {
 
 /// Completes when a reload brought CAs or revocation lists that refuse `leaf`. Calls that arrived
 /// before the cut see it in `peer`.
-fn distrusted(
+async fn distrusted(
     mut trust: watch::Receiver<Arc<Trust>>,
     leaf: CertificateDer<'static>,
     peer: Arc<PeerInfo>,
     clock: Clock,
-) -> impl Future<Output = ()> + Send {
-    async move {
-        while trust.changed().await.is_ok() {
-            let cas = trust.borrow_and_update().cas.clone();
-            if cas.check(&leaf, clock.now()).as_ref() != Ok(&peer.identity) {
-                peer.withdraw();
-                return;
-            }
+) {
+    while trust.changed().await.is_ok() {
+        let cas = trust.borrow_and_update().cas.clone();
+        if cas.check(&leaf, clock.now()).as_ref() != Ok(&peer.identity) {
+            peer.withdraw();
+            return;
         }
-        // The TLS settings are gone, and no reload can come any more.
-        std::future::pending::<()>().await;
     }
+    // The TLS settings are gone, and no reload can come any more.
+    std::future::pending::<()>().await;
 }

@@ -130,7 +130,7 @@ pub async fn serve(
     );
     let server = http2()
         .max_connection_age(bounds.connection_age)
-        .layer(DeadlineLayer::new(clock))
+        .layer(DeadlineLayer::new(clock, bounds.deadline))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, async {
             let _ = stopped.await;
@@ -185,3 +185,6 @@ fn http2() -> Server {
         .http2_keepalive_interval(Some(Duration::from_millis(limits::KEEPALIVE_MS)))
         .http2_keepalive_timeout(Some(Duration::from_millis(limits::KEEPALIVE_ANSWER_MS_MAX)))
 }
+
+#[cfg(test)]
+mod tests;
