@@ -1,1 +1,181 @@
-//! Proofs for whoever wants to check that nothing was rewritten.
+//! Receipts and proofs: read from pages and tiles, off the committer's thread, against the newest
+//! published checkpoint.
+
+use super::Vault;
+use super::command::Refusal;
+use super::load::{Tiles, page_of};
+use super::publish::Published;
+use super::rows::Row;
+use crate::ids::{PrincipalId, Site};
+use crate::keys::{KeyId, KeyName, Keyring, Sealed};
+use crate::ledger::{Hash, Leaf, Opened, Page, PageEntry, Recorded, Tree};
+use crate::policy::Denial;
+use crate::secret::SecretBuffer;
+use std::sync::{Arc, PoisonError};
+
+/// A receipt on its way to the caller whose act it proves.
+pub struct IssuedReceipt {
+    /// Index of the entry.
+    pub index: u64,
+    /// The open line.
+    pub entry: String,
+    /// Inclusion path, from the leaf upward.
+    pub path: Vec<Hash>,
+    /// The checkpoint that it leads to.
+    pub published: Published,
+}
+
+/// An entry that was read back.
+pub(super) struct ReadEntry {
+    /// Bucket id in text.
+    pub bucket: String,
+    /// Its site.
+    pub site: Site,
+    /// Sealed content, opened: seed and JSON.
+    pub content: SecretBuffer,
+}
+
+/// What became of an entry's content.
+pub(super) enum Content {
+    /// It opens.
+    Open(ReadEntry),
+    /// Its bucket's key was destroyed; the bucket's id in text.
+    Erased(String),
+}
+
+impl Vault {
+    /// The receipt of entry `index`. With `of`, only when the entry names that principal.
+    ///
+    /// # Errors
+    /// [`Denial::NotOwnEntry`] when it is not there or another's; `Unavailable` when the vault
+    /// closes before a checkpoint covers it.
+    pub async fn receipt(
+        self: &Arc<Self>,
+        index: u64,
+        of: Option<PrincipalId>,
+    ) -> Result<IssuedReceipt, Refusal> {
+        if index >= self.head().size {
+            return Err(Refusal::Denied(Denial::NotOwnEntry));
+        }
+        let published = self
+            .publisher
+            .reaches(index + 1)
+            .await
+            .ok_or(Refusal::Sealed)?;
+        let vault = Arc::clone(self);
+        blocking(move || vault.issue(index, of, published)).await
+    }
+
+    fn issue(
+        &self,
+        index: u64,
+        of: Option<PrincipalId>,
+        published: Published,
+    ) -> Result<IssuedReceipt, Refusal> {
+        let row = page_of(self.reader.as_ref(), index).map_err(unreadable)?;
+        let page = Page::parse(&row).map_err(unreadable)?;
+        let stored = page
+            .entry(index)
+            .ok_or(Refusal::Denied(Denial::NotOwnEntry))?;
+        let read = match open_entry(&self.ring(), stored)? {
+            Content::Open(read) => read,
+            Content::Erased(_) => return Err(Refusal::Denied(Denial::NotOwnEntry)),
+        };
+        let opened = Opened::parse(&read.content).map_err(unreadable)?;
+        let recorded = Recorded::parse(opened.json).map_err(unreadable)?;
+        if of.is_some() && recorded.actor != of {
+            return Err(Refusal::Denied(Denial::NotOwnEntry));
+        }
+        let leaf = Leaf::of(
+            recorded.epoch,
+            &read.bucket,
+            recorded.site,
+            recorded.event,
+            opened.json,
+            opened.seed,
+        );
+        let path = self
+            .tree()
+            .inclusion(index, published.checkpoint.size, &Tiles(self.reader.as_ref()))
+            .map_err(unreadable)?;
+        Ok(IssuedReceipt {
+            index,
+            entry: crate::ledger::open_line(index, &read.bucket, opened.json, &leaf),
+            path,
+            published,
+        })
+    }
+
+    /// Proof that the ledger at `from` entries is a prefix of the ledger at `to`.
+    ///
+    /// # Errors
+    /// When the sizes are not in order or past the ledger, or a tile can't be read.
+    pub async fn consistency(self: &Arc<Self>, from: u64, to: u64) -> Result<Vec<Hash>, Refusal> {
+        let vault = Arc::clone(self);
+        blocking(move || {
+            vault
+                .tree()
+                .consistency(from, to, &Tiles(vault.reader.as_ref()))
+                .map_err(unreadable)
+        })
+        .await
+    }
+
+    /// A copy of the tree's edge: proofs read tiles, and no lock is held over that.
+    pub(super) fn tree(&self) -> Tree {
+        self.shared
+            .tree
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// Runs `work` where blocking is allowed.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or(Err(Refusal::Unavailable("a reader ended with a panic")))
+}
+
+/// Opens a page's entry.
+///
+/// # Errors
+/// [`Refusal::Integrity`] when it is not what was stored.
+pub(super) fn open_entry(ring: &Keyring, stored: &PageEntry<'_>) -> Result<Content, Refusal> {
+    let sealed = Sealed::from_stored(stored.sealed.to_vec()).map_err(unreadable)?;
+    let (name, destroyed) = name_of(ring, sealed.key_id()).ok_or(Refusal::Integrity)?;
+    let KeyName::Log { site, .. } = name else {
+        return Err(unreadable("an entry is sealed under a key of another purpose"));
+    };
+    if destroyed {
+        return Ok(Content::Erased(name.to_string()));
+    }
+    let row = Row::entry(site, stored.index);
+    let content = ring.open(&row.place(), &sealed).map_err(unreadable)?;
+    Ok(Content::Open(ReadEntry {
+        bucket: name.to_string(),
+        site,
+        content,
+    }))
+}
+
+fn name_of(ring: &Keyring, id: KeyId) -> Option<(KeyName, bool)> {
+    match ring.key(id) {
+        Ok(record) => Some((record.name(), false)),
+        Err(crate::keys::KeyError::Destroyed(_)) => ring
+            .list()
+            .find(|record| record.id() == id)
+            .map(|record| (record.name(), true)),
+        Err(_) => None,
+    }
+}
+
+/// Something stored can't be read: said in the log, with no more than that to the caller.
+pub(super) fn unreadable(error: impl ToString) -> Refusal {
+    let what = error.to_string();
+    tracing::error!(alarm = "integrity", what, "the ledger can't be read");
+    Refusal::Integrity
+}
