@@ -22,8 +22,11 @@ pub mod password;
 mod record;
 mod request;
 mod seal;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod vectors;
 mod wrap;
-
 
 pub use argon::Argon2Cost;
 pub use envelope::{EnvelopeError, Kind, Place, Sealed};
