@@ -99,3 +99,45 @@ pub(super) fn argon2id(
             .expect("lengths are within Argon2's bounds and the memory is as it asked");
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cost(m_kib: u32, t: u32, p: u32) -> Argon2Cost {
+        Argon2Cost { m_kib, t, p }
+    }
+
+    /// RFC 9106 section 4, to either side of each bound.
+    #[test]
+    fn weaker_and_absurd_costs_are_refused() {
+        assert!(Argon2Cost::DEFAULT.accepted());
+        assert!(Argon2Cost::STRONG.accepted());
+        assert!(cost(65_537, 4, 5).accepted());
+        for (m_kib, t, p) in [
+            (65_535, 3, 4),
+            (65_536, 2, 4),
+            (65_536, 3, 3),
+            (2_097_151, 1, 4),
+            (2_097_152, 0, 4),
+            (2_097_152, 1, 3),
+            (0, 0, 0),
+            (8 << 20, 65, 4),
+            ((8 << 20) + 1, 3, 4),
+            (65_536, 3, 65),
+            (u32::MAX, u32::MAX, u32::MAX),
+        ] {
+            assert!(!cost(m_kib, t, p).accepted(), "{m_kib} {t} {p}");
+        }
+    }
+
+    #[test]
+    fn the_same_input_gives_the_same_key_and_another_another() {
+        let kdf = |secret: &[u8], salt: u8| {
+            argon2id(secret, &[salt; SALT_BYTES], Argon2Cost::for_tests()).unwrap()
+        };
+        assert_eq!(kdf(b"secret", 1).expose(), kdf(b"secret", 1).expose());
+        assert_ne!(kdf(b"secret", 1).expose(), kdf(b"secret", 2).expose());
+        assert_ne!(kdf(b"secret", 1).expose(), kdf(b"secrets", 1).expose());
+    }
+}

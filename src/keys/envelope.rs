@@ -68,10 +68,10 @@ pub struct Place<'a> {
     pub row_key: &'a [u8],
 }
 
-/// A sealed value. Only sealing makes one, or reading one that was stored, so plaintext can't be
-/// stored by mistake.
+/// A sealed value. Only this room makes one, by sealing or from what was stored, so plaintext can't
+/// be stored by mistake.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Sealed(Vec<u8>);
+pub struct Sealed(pub(super) Vec<u8>);
 
 impl Sealed {
     /// Takes over a value that was read from the store, after a look at its shape: magic, format,
@@ -82,11 +82,6 @@ impl Sealed {
     pub fn from_stored(bytes: Vec<u8>) -> Result<Sealed, EnvelopeError> {
         Frame::parse(&bytes)?;
         Ok(Sealed(bytes))
-    }
-
-    /// For values that this room just sealed.
-    pub(super) fn sealed(bytes: Vec<u8>) -> Sealed {
-        Sealed(bytes)
     }
 
     /// The bytes, as they are stored.
@@ -243,4 +238,297 @@ fn row_key(record: &KeyRecord, place: &Place<'_>) -> Result<DerivedKey, Envelope
     let deriver = record.deriver();
     let deriver = deriver.ok_or(EnvelopeError::DestroyedKey(record.id()))?;
     Ok(deriver.derive(&[b"payvault row v1", &[place.kind as u8], place.scope]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{self, NOW, TXN, id, log, nl, release, replay};
+    use super::*;
+    use crate::ids::VaultId;
+    use crate::limits::VALUE_BYTES_MAX;
+
+    const PLAINTEXT: &[u8] = b"a row of some length";
+
+    fn place() -> Place<'static> {
+        Place {
+            site: nl(),
+            transaction: Some(TXN),
+            kind: Kind::Transaction,
+            scope: b"scope",
+            row_key: b"Xrow",
+        }
+    }
+
+    fn sealed(keyring: &Keyring) -> Sealed {
+        keyring
+            .seal(id(keyring, &release()), &place(), PLAINTEXT)
+            .unwrap()
+    }
+
+    #[test]
+    fn a_row_is_opened_where_it_was_sealed() {
+        let (_dir, keyring) = testing::keyring();
+        for length in [0, 1, 15, 16, 17, 1000, VALUE_BYTES_MAX - 36] {
+            let plaintext = vec![7; length];
+            let key = id(&keyring, &release());
+            let sealed = keyring.seal(key, &place(), &plaintext).unwrap();
+            assert_eq!(sealed.as_bytes().len(), length + 36);
+            assert_eq!(sealed.key_id(), key);
+            let stored = Sealed::from_stored(sealed.into_bytes()).unwrap();
+            assert_eq!(keyring.open(&place(), &stored).unwrap()[..], plaintext);
+        }
+    }
+
+    #[test]
+    fn the_same_row_is_never_sealed_to_the_same_bytes() {
+        let (_dir, keyring) = testing::keyring();
+        assert!(sealed(&keyring) != sealed(&keyring));
+    }
+
+    #[test]
+    fn a_row_opens_in_no_other_place() {
+        let (_dir, mut keyring) = testing::keyring();
+        let us = Site::parse("us").unwrap();
+        let other_day = KeyName::Release {
+            site: nl(),
+            day: 20_781,
+        };
+        keyring.ensure(&[other_day], NOW).unwrap();
+        let value = sealed(&keyring);
+        let elsewhere = [
+            Place {
+                transaction: None,
+                ..place()
+            },
+            Place {
+                transaction: Some(TransactionId([0; 16])),
+                ..place()
+            },
+            Place {
+                scope: b"scopf",
+                ..place()
+            },
+            Place {
+                scope: b"",
+                ..place()
+            },
+            Place {
+                row_key: b"Xrow\0",
+                ..place()
+            },
+            Place {
+                row_key: b"",
+                ..place()
+            },
+        ];
+        for place in elsewhere {
+            assert_eq!(
+                keyring.open(&place, &value).map(|_| ()),
+                Err(EnvelopeError::Tampered)
+            );
+        }
+        // These don't come as far as the cipher, since the key isn't for them.
+        let wrong = EnvelopeError::WrongPurpose(value.key_id());
+        for place in [
+            Place {
+                site: us,
+                ..place()
+            },
+            Place {
+                kind: Kind::Entry,
+                ..place()
+            },
+            Place {
+                kind: Kind::Request,
+                ..place()
+            },
+        ] {
+            assert_eq!(keyring.open(&place, &value).map(|_| ()), Err(wrong));
+        }
+        // Another key of the same purpose.
+        let mut relabelled = value.as_bytes().to_vec();
+        relabelled[4..8].copy_from_slice(&id(&keyring, &other_day).0.to_be_bytes());
+        let opened = keyring.open_bytes(&place(), &relabelled);
+        assert_eq!(opened.map(|_| ()), Err(EnvelopeError::Tampered));
+        assert!(keyring.open(&place(), &value).is_ok());
+    }
+
+    /// Kinds and sites under one key: the additional data tells them apart where the purpose does
+    /// not.
+    #[test]
+    fn kind_and_site_are_authenticated_too() {
+        let (_dir, keyring) = testing::keyring();
+        let vault = id(&keyring, &KeyName::Vault);
+        let own = Place {
+            kind: Kind::Principal,
+            ..place()
+        };
+        let value = keyring.seal(vault, &own, PLAINTEXT).unwrap();
+        let us = Site::parse("us").unwrap();
+        for place in [
+            Place {
+                kind: Kind::Allowance,
+                ..own
+            },
+            Place { site: us, ..own },
+            Place {
+                site: Site::VAULT,
+                ..own
+            },
+        ] {
+            assert_eq!(
+                keyring.open(&place, &value).map(|_| ()),
+                Err(EnvelopeError::Tampered)
+            );
+        }
+    }
+
+    /// A row of another vault that has the very same key.
+    #[test]
+    fn a_row_opens_in_no_other_vault() {
+        let (_dir, keyring) = testing::keyring();
+        let key = id(&keyring, &release());
+        let derived = row_key(keyring.record(key).unwrap(), &place()).unwrap();
+        let own = keyring.outer_aad(key, &place()).unwrap();
+        let mut other = own.as_slice().to_vec();
+        assert_eq!(&other[23..39], &testing::VAULT.0);
+        other[23..39].copy_from_slice(&VaultId([8; 16]).0);
+        let value = frame::seal(&derived, key.0, &[1; 12], &other, PLAINTEXT).unwrap();
+        let opened = keyring.open_bytes(&place(), &value);
+        assert_eq!(opened.map(|_| ()), Err(EnvelopeError::Tampered));
+        let value = frame::seal(&derived, key.0, &[1; 12], own.as_slice(), PLAINTEXT).unwrap();
+        assert!(keyring.open_bytes(&place(), &value).is_ok());
+    }
+
+    #[test]
+    fn a_flipped_bit_or_a_cut_is_always_an_error() {
+        let (_dir, keyring) = testing::keyring();
+        let value = sealed(&keyring).into_bytes();
+        for at in 0..value.len() {
+            for bit in 0..8 {
+                let mut changed = value.clone();
+                changed[at] ^= 1 << bit;
+                let error = keyring.open_bytes(&place(), &changed).err();
+                match at {
+                    0..4 => assert!(matches!(error, Some(EnvelopeError::Shape(_))), "{at}"),
+                    4..8 => assert!(error.is_some(), "{at}"),
+                    _ => assert_eq!(error, Some(EnvelopeError::Tampered), "{at}"),
+                }
+            }
+        }
+        for length in 0..value.len() {
+            let cut = &value[..length];
+            assert!(keyring.open_bytes(&place(), cut).is_err(), "{length}");
+            assert_eq!(Sealed::from_stored(cut.to_vec()).is_ok(), length >= 36);
+        }
+        let mut longer = value.clone();
+        longer.push(0);
+        let opened = keyring.open_bytes(&place(), &longer);
+        assert_eq!(opened.map(|_| ()), Err(EnvelopeError::Tampered));
+    }
+
+    #[test]
+    fn a_destroyed_or_unknown_key_says_so() {
+        let (dir, mut keyring) = testing::keyring();
+        let value = sealed(&keyring);
+        let key = value.key_id();
+        keyring.destroy(&[key], NOW).unwrap();
+        for keyring in [&keyring, &testing::reload(dir.path())] {
+            let gone = EnvelopeError::DestroyedKey(key);
+            assert_eq!(keyring.open(&place(), &value).map(|_| ()), Err(gone));
+            assert_eq!(keyring.seal(key, &place(), PLAINTEXT), Err(gone));
+        }
+        let unknown = KeyId(99);
+        let error = Err(EnvelopeError::UnknownKey(unknown));
+        assert_eq!(keyring.seal(unknown, &place(), PLAINTEXT), error);
+    }
+
+    #[test]
+    fn a_retired_key_opens_and_does_not_seal() {
+        let (_dir, mut keyring) = testing::keyring();
+        let value = sealed(&keyring);
+        let key = value.key_id();
+        for state in [KeyState::DecryptOnly, KeyState::PendingDestruction] {
+            keyring.change_state(&[key], state, NOW).unwrap();
+            assert!(keyring.open(&place(), &value).is_ok());
+            let error = Err(EnvelopeError::NotActive(key));
+            assert_eq!(keyring.seal(key, &place(), PLAINTEXT), error);
+        }
+    }
+
+    #[test]
+    fn a_key_seals_only_what_it_is_for() {
+        let (_dir, keyring) = testing::keyring();
+        for name in [
+            KeyName::Vault,
+            KeyName::Identity,
+            release(),
+            log(),
+            replay(),
+        ] {
+            let key = id(&keyring, &name);
+            for (kind, right) in [
+                (Kind::Head, KeyName::Vault),
+                (Kind::Transaction, release()),
+                (Kind::Entry, log()),
+                (Kind::Principal, KeyName::Vault),
+                (Kind::Allowance, KeyName::Vault),
+                (Kind::Redo, KeyName::Vault),
+                (Kind::PendingAction, KeyName::Vault),
+                // These two are under the token's secret and the request's tag.
+                (Kind::Record, KeyName::Fingerprint { site: nl() }),
+                (Kind::Request, KeyName::Fingerprint { site: nl() }),
+            ] {
+                let place = Place { kind, ..place() };
+                let result = keyring.seal(key, &place, PLAINTEXT).map(|_| ());
+                if name == right {
+                    assert_eq!(result, Ok(()), "{kind:?} under {name}");
+                } else {
+                    assert_eq!(result, Err(EnvelopeError::WrongPurpose(key)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused() {
+        let (_dir, keyring) = testing::keyring();
+        let key = id(&keyring, &release());
+        let long = [0u8; ROW_KEY_BYTES_MAX + 1];
+        let most = [0u8; ROW_KEY_BYTES_MAX];
+        let seal = |place: &Place<'_>, length: usize| {
+            keyring.seal(key, place, &vec![0; length]).map(|_| ())
+        };
+        let full = Place {
+            scope: &most,
+            row_key: &most,
+            ..place()
+        };
+        assert_eq!(seal(&full, VALUE_BYTES_MAX - 36), Ok(()));
+        let too_long = Err(EnvelopeError::TooLong);
+        assert_eq!(seal(&full, VALUE_BYTES_MAX - 35), too_long);
+        assert_eq!(
+            seal(
+                &Place {
+                    scope: &long,
+                    ..full
+                },
+                1
+            ),
+            too_long
+        );
+        assert_eq!(
+            seal(
+                &Place {
+                    row_key: &long,
+                    ..full
+                },
+                1
+            ),
+            too_long
+        );
+        let mut stored = sealed(&keyring).into_bytes();
+        stored.resize(VALUE_BYTES_MAX + 1, 0);
+        assert!(Sealed::from_stored(stored).is_err());
+    }
 }

@@ -120,3 +120,110 @@ fn unpadded(mut padded: SecretBuffer) -> Result<SecretBuffer, Malformed> {
     padded.truncate(length);
     Ok(padded)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{TXN, VAULT, nl};
+    use super::*;
+
+    const SELECTOR: [u8; 16] = [3; 16];
+    const TERMS: [u8; 32] = [4; 32];
+
+    fn secret(byte: u8) -> SecretBytes<16> {
+        SecretBytes::build(|own| *own = [byte; 16])
+    }
+
+    fn sealed(details: &[u8]) -> Vec<u8> {
+        seal_record(VAULT, nl(), TXN, &SELECTOR, &TERMS, &secret(5), details).unwrap()
+    }
+
+    fn open(sealed: &[u8]) -> Result<SecretBuffer, EnvelopeError> {
+        open_record(VAULT, nl(), TXN, &SELECTOR, &TERMS, &secret(5), sealed)
+    }
+
+    #[test]
+    fn details_come_back_and_their_length_does_not_show() {
+        for length in 0..=300 {
+            let details = vec![0u8; length];
+            let value = sealed(&details);
+            assert_eq!((value.len() - 36) % 128, 0);
+            assert_eq!(value.len() - 36, (length + 4).div_ceil(128) * 128);
+            assert_eq!(open(&value).unwrap()[..], details);
+        }
+        assert_eq!(sealed(&[1; 12]).len(), sealed(&[1; 19]).len());
+    }
+
+    #[test]
+    fn a_record_opens_only_with_all_that_it_is_bound_to() {
+        let value = sealed(b"details");
+        let us = Site::parse("us").unwrap();
+        let (vault, txn) = (VaultId([0; 16]), TransactionId([0; 16]));
+        let own = secret(5);
+        let tries = [
+            open_record(vault, nl(), TXN, &SELECTOR, &TERMS, &own, &value),
+            open_record(VAULT, us, TXN, &SELECTOR, &TERMS, &own, &value),
+            open_record(VAULT, nl(), txn, &SELECTOR, &TERMS, &own, &value),
+            open_record(VAULT, nl(), TXN, &[0; 16], &TERMS, &own, &value),
+            open_record(VAULT, nl(), TXN, &SELECTOR, &[0; 32], &own, &value),
+            open_record(VAULT, nl(), TXN, &SELECTOR, &TERMS, &secret(6), &value),
+        ];
+        for (at, opened) in tries.into_iter().enumerate() {
+            assert_eq!(opened.map(|_| ()), Err(EnvelopeError::Tampered), "{at}");
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_or_a_cut_is_always_an_error() {
+        let value = sealed(b"details");
+        for at in 0..value.len() {
+            let mut changed = value.clone();
+            changed[at] ^= 0x80;
+            let error = open(&changed).err();
+            if at < 8 {
+                assert!(matches!(error, Some(EnvelopeError::Shape(_))), "{at}");
+            } else {
+                assert_eq!(error, Some(EnvelopeError::Tampered), "{at}");
+            }
+        }
+        for length in 0..value.len() {
+            assert!(open(&value[..length]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn padding_has_one_form() {
+        let aad = aad(VAULT, nl(), TXN, &SELECTOR, &TERMS);
+        let key = record_key(&secret(5), &SELECTOR);
+        let open_padded = |padded: &[u8]| {
+            open(&frame::seal(&key, NO_KEY, &[0; 12], aad.as_slice(), padded).unwrap())
+        };
+        let with = |length: u32, size: usize, last: u8| {
+            let mut padded = vec![0u8; size];
+            padded[..4].copy_from_slice(&length.to_be_bytes());
+            padded[size - 1] = last;
+            padded
+        };
+        assert!(open_padded(&with(10, 128, 0)).is_ok());
+        for wrong in [
+            with(10, 128, 1),
+            with(10, 256, 0),
+            with(10, 127, 0),
+            with(125, 128, 0),
+            with(u32::MAX, 128, 0),
+            vec![0, 0, 0],
+            vec![],
+        ] {
+            let error = open_padded(&wrong).err();
+            assert!(matches!(error, Some(EnvelopeError::Shape(_))));
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused() {
+        for length in [VALUE_BYTES_MAX - 36, VALUE_BYTES_MAX + 1] {
+            let details = vec![0; length];
+            let value = seal_record(VAULT, nl(), TXN, &SELECTOR, &TERMS, &secret(5), &details);
+            assert_eq!(value, Err(EnvelopeError::TooLong));
+        }
+    }
+}

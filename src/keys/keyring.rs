@@ -508,3 +508,404 @@ fn index(records: &[KeyRecord]) -> HashMap<KeyName, usize> {
 fn malformed(what: Malformed) -> KeyError {
     KeyError::Malformed { file: FILE, what }
 }
+
+#[cfg(test)]
+impl Keyring {
+    /// What is sealed in the file.
+    pub(super) fn content(&self) -> Zeroizing<Vec<u8>> {
+        self.encode(&Staged::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{
+        self, DAY, NOW, VAULT, id, log, nl, release, reload, replay, root,
+    };
+    use super::super::{EnvelopeError, Kind, Place};
+    use super::*;
+    use crate::clock::DAY_MS;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn load(dir: &Path) -> Result<Keyring, KeyError> {
+        Keyring::load(dir, VAULT, &root())
+    }
+
+    /// Both files, to put them back later.
+    fn copy(dir: &Path) -> (Vec<u8>, Vec<u8>) {
+        let read = |name| fs::read(dir.join(name)).unwrap();
+        (read(FILE), read(wrap::FILE))
+    }
+
+    const PLACE: Place<'static> = Place {
+        site: crate::ids::Site::VAULT,
+        transaction: None,
+        kind: Kind::Principal,
+        scope: b"scope",
+        row_key: b"Prow",
+    };
+
+    #[test]
+    fn a_new_keyring_has_the_three_keys_and_loads_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = dir.path().join("keys");
+        let keyring = Keyring::create(&keys, VAULT, &root(), NOW).unwrap();
+        let names: Vec<String> = keyring.list().map(KeyRecord::label).collect();
+        assert_eq!(names, ["vault", "identity", "ledger-signing/1"]);
+        assert_eq!(keyring.generation(), 1);
+        let again = reload(&keys);
+        assert_eq!(again.content()[..], keyring.content()[..]);
+        assert_eq!(
+            again.ledger_signing(1).unwrap().verifying_key(),
+            keyring.ledger_signing(1).unwrap().verifying_key()
+        );
+        assert!(matches!(
+            again.ledger_signing(2),
+            Err(KeyError::UnknownName(_))
+        ));
+        let second = Keyring::create(&keys, VAULT, &root(), NOW);
+        assert!(matches!(second, Err(KeyError::Exists { .. })));
+    }
+
+    #[test]
+    fn files_are_the_owners_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = dir.path().join("keys");
+        Keyring::create(&keys, VAULT, &root(), NOW).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&keys), 0o700);
+        assert_eq!(mode(&keys.join(FILE)), 0o600);
+        assert_eq!(mode(&keys.join(wrap::FILE)), 0o600);
+    }
+
+    #[test]
+    fn ensure_makes_what_is_missing_in_one_write() {
+        let (dir, mut keyring) = testing::keyring();
+        assert_eq!(keyring.generation(), 2);
+        let names = [release(), KeyName::Fingerprint { site: nl() }, release()];
+        assert_eq!(keyring.ensure(&names, NOW).unwrap(), names[1..2]);
+        assert_eq!(keyring.generation(), 3);
+        assert!(keyring.ensure(&names, NOW).unwrap().is_empty());
+        assert_eq!(keyring.generation(), 3, "nothing to write, nothing written");
+        assert_eq!(reload(dir.path()).content()[..], keyring.content()[..]);
+    }
+
+    /// PCI DSS 3.7.4: past its date a key seals nothing.
+    #[test]
+    fn a_key_past_its_date_is_not_found_and_a_past_bucket_is_not_made() {
+        let (_dir, mut keyring) = testing::keyring();
+        let end = Timestamp(u64::from(DAY + 1) * DAY_MS);
+        assert!(keyring.find(&release(), Timestamp(end.0 - 1)).is_some());
+        assert_eq!(keyring.find(&release(), end), None);
+        let made = keyring.ensure(&[KeyName::Vault, release()], end);
+        assert!(matches!(made, Err(KeyError::PeriodOver(name)) if name == release()));
+        assert_eq!(keyring.generation(), 2);
+    }
+
+    #[test]
+    fn a_lasting_key_past_its_date_gets_a_successor_and_still_opens() {
+        let (dir, mut keyring) = testing::keyring();
+        let old = id(&keyring, &KeyName::Vault);
+        let sealed = keyring.seal(old, &PLACE, b"row").unwrap();
+        let later = NOW.plus_ms(731 * DAY_MS);
+        assert_eq!(
+            keyring.ensure(&[KeyName::Vault], later).unwrap(),
+            [KeyName::Vault]
+        );
+        let new = keyring.find(&KeyName::Vault, later).unwrap();
+        assert_ne!(new, old);
+        assert_eq!(keyring.key(new).unwrap().generation(), 2);
+        assert_eq!(keyring.key(old).unwrap().state(), KeyState::DecryptOnly);
+        assert_eq!(
+            keyring.seal(old, &PLACE, b"row"),
+            Err(EnvelopeError::NotActive(old))
+        );
+        let again = reload(dir.path());
+        assert_eq!(again.open(&PLACE, &sealed).unwrap()[..], b"row"[..]);
+        assert_eq!(again.find(&KeyName::Vault, later), Some(new));
+    }
+
+    #[test]
+    fn a_destroyed_key_is_gone_from_memory_and_file() {
+        let (dir, mut keyring) = testing::keyring();
+        let gone = id(&keyring, &release());
+        let bytes = keyring.key(gone).unwrap().secret().unwrap().duplicate();
+        let content = keyring.content();
+        assert!(content.windows(32).any(|w| w == bytes.expose()));
+        keyring.destroy(&[gone], NOW).unwrap();
+        for keyring in [&keyring, &reload(dir.path())] {
+            assert!(matches!(keyring.key(gone), Err(KeyError::Destroyed(id)) if id == gone));
+            assert_eq!(keyring.find(&release(), NOW), None);
+            assert!(!keyring.content().windows(32).any(|w| w == bytes.expose()));
+            let record = keyring.list().find(|key| key.id() == gone).unwrap();
+            assert_eq!(record.state(), KeyState::Destroyed);
+            assert_eq!(record.not_after_decrypt(), NOW);
+            assert!(record.secret().is_err());
+        }
+        let again = keyring.destroy(&[gone], NOW);
+        assert!(matches!(again, Err(KeyError::Destroyed(_))));
+    }
+
+    #[test]
+    fn a_bucket_destroyed_within_its_period_gets_another_generation() {
+        let (_dir, mut keyring) = testing::keyring();
+        let old = id(&keyring, &log());
+        keyring.destroy(&[old], NOW).unwrap();
+        keyring.ensure(&[log()], NOW).unwrap();
+        let new = id(&keyring, &log());
+        assert_eq!(keyring.key(new).unwrap().label(), "log/nl/2026-11#2");
+    }
+
+    #[test]
+    fn after_a_destruction_no_earlier_copy_of_the_keyring_loads() {
+        let (dir, mut keyring) = testing::keyring();
+        let (old_keyring, old_wrap) = copy(dir.path());
+        keyring.destroy(&[id(&keyring, &release())], NOW).unwrap();
+        let (new_keyring, new_wrap) = copy(dir.path());
+        // The old wrapped key is nowhere in the wrap file.
+        assert!(!new_wrap.windows(32).any(|w| *w == old_wrap[24..56]));
+
+        fs::write(dir.path().join(FILE), &old_keyring).unwrap();
+        assert!(matches!(load(dir.path()), Err(KeyError::KeyringTampered)));
+        // Nor does the new one with the old wrap file.
+        fs::write(dir.path().join(FILE), &new_keyring).unwrap();
+        fs::write(dir.path().join(wrap::FILE), &old_wrap).unwrap();
+        assert!(matches!(load(dir.path()), Err(KeyError::KeyringTampered)));
+        // The control: the new ones together do.
+        fs::write(dir.path().join(wrap::FILE), &new_wrap).unwrap();
+        assert!(load(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_destruction_cut_short_before_the_replacement_is_undone() {
+        let (dir, mut keyring) = testing::keyring();
+        let key = id(&keyring, &release());
+        let (old_keyring, old_wrap) = copy(dir.path());
+        keyring.destroy(&[key], NOW).unwrap();
+        let (_, new_wrap) = copy(dir.path());
+        // Slot A as before, slot B with the new key, the keyring as before.
+        let mut both = old_wrap[..wrap::SLOT_BYTES].to_vec();
+        both.extend_from_slice(&new_wrap[wrap::SLOT_BYTES..]);
+        fs::write(dir.path().join(wrap::FILE), &both).unwrap();
+        fs::write(dir.path().join(FILE), &old_keyring).unwrap();
+        let mut again = load(dir.path()).unwrap();
+        assert!(again.key(key).is_ok());
+        assert_eq!(copy(dir.path()).1, old_wrap, "the unused key is erased");
+        again.destroy(&[key], NOW).unwrap();
+        assert!(matches!(
+            reload(dir.path()).key(key),
+            Err(KeyError::Destroyed(_))
+        ));
+    }
+
+    #[test]
+    fn a_destruction_cut_short_after_the_replacement_is_ended() {
+        let (dir, mut keyring) = testing::keyring();
+        let key = id(&keyring, &release());
+        let (_, old_wrap) = copy(dir.path());
+        keyring.destroy(&[key], NOW).unwrap();
+        let (_, new_wrap) = copy(dir.path());
+        let mut both = old_wrap[..wrap::SLOT_BYTES].to_vec();
+        both.extend_from_slice(&new_wrap[wrap::SLOT_BYTES..]);
+        fs::write(dir.path().join(wrap::FILE), &both).unwrap();
+        let mut again = load(dir.path()).unwrap();
+        assert!(matches!(again.key(key), Err(KeyError::Destroyed(_))));
+        assert_eq!(copy(dir.path()).1, new_wrap, "the old key is erased");
+        // The slots take turns.
+        again.destroy(&[id(&again, &replay())], NOW).unwrap();
+        let (_, third) = copy(dir.path());
+        assert!(third[wrap::SLOT_BYTES..].iter().all(|b| *b == 0));
+        assert!(load(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_torn_slot_does_not_lock_the_vault() {
+        let (dir, _) = testing::keyring();
+        let (_, whole) = copy(dir.path());
+        let mut torn = whole.clone();
+        torn[wrap::SLOT_BYTES..][..40].fill(0x5a);
+        fs::write(dir.path().join(wrap::FILE), &torn).unwrap();
+        assert!(load(dir.path()).is_ok());
+        assert_eq!(copy(dir.path()).1, whole, "what was torn is erased");
+    }
+
+    #[test]
+    fn an_older_keyring_under_the_same_wrapping_key_shows_its_generation() {
+        let (dir, mut keyring) = testing::keyring();
+        let (older, _) = copy(dir.path());
+        keyring
+            .ensure(&[KeyName::Collect { day: DAY }], NOW)
+            .unwrap();
+        fs::write(dir.path().join(FILE), older).unwrap();
+        let loaded = load(dir.path()).unwrap();
+        let refused = loaded.require_generation(keyring.generation());
+        assert!(matches!(
+            refused,
+            Err(KeyError::Older { found: 2, least: 3 })
+        ));
+        assert!(loaded.require_generation(2).is_ok());
+    }
+
+    /// PCI DSS 3.7.7: no substitution of keys.
+    #[test]
+    fn another_vaults_keyring_is_refused() {
+        let (dir, _) = testing::keyring();
+        let other = tempfile::tempdir().unwrap();
+        let other_vault = VaultId([8; 16]);
+        Keyring::create(other.path(), other_vault, &root(), NOW).unwrap();
+        let (keyring, wrap) = copy(other.path());
+        fs::write(dir.path().join(FILE), &keyring).unwrap();
+        assert!(matches!(load(dir.path()), Err(KeyError::OtherVault)));
+        // With its wrap file too, and relabelled.
+        fs::write(dir.path().join(wrap::FILE), &wrap).unwrap();
+        assert!(matches!(load(dir.path()), Err(KeyError::OtherVault)));
+        let mut relabelled = keyring;
+        relabelled[12..28].copy_from_slice(&VAULT.0);
+        fs::write(dir.path().join(FILE), &relabelled).unwrap();
+        assert!(matches!(load(dir.path()), Err(KeyError::WrapTampered)));
+    }
+
+    #[test]
+    fn another_root_key_opens_nothing() {
+        let (dir, _) = testing::keyring();
+        let loaded = Keyring::load(dir.path(), VAULT, &RootKey::of([2; 32]));
+        assert!(matches!(loaded, Err(KeyError::WrapTampered)));
+    }
+
+    #[test]
+    fn every_byte_of_the_files_counts() {
+        let (dir, _) = testing::keyring();
+        let (keyring, wrap) = copy(dir.path());
+        for at in 0..keyring.len() {
+            let mut changed = keyring.clone();
+            changed[at] ^= 1;
+            fs::write(dir.path().join(FILE), &changed).unwrap();
+            assert!(load(dir.path()).is_err(), "keyring byte {at}");
+        }
+        for length in 0..keyring.len() {
+            fs::write(dir.path().join(FILE), &keyring[..length]).unwrap();
+            assert!(load(dir.path()).is_err(), "keyring cut at {length}");
+        }
+        fs::write(dir.path().join(FILE), &keyring).unwrap();
+        for at in 0..wrap::SLOT_BYTES {
+            let mut changed = wrap.clone();
+            changed[at] ^= 1;
+            fs::write(dir.path().join(wrap::FILE), &changed).unwrap();
+            assert!(load(dir.path()).is_err(), "wrap byte {at}");
+        }
+        for length in [0, 71, 72, 4096, 8191] {
+            fs::write(dir.path().join(wrap::FILE), &wrap[..length]).unwrap();
+            let loaded = load(dir.path());
+            assert!(
+                matches!(loaded, Err(KeyError::Malformed { .. })),
+                "{length}"
+            );
+        }
+        fs::write(dir.path().join(wrap::FILE), &wrap).unwrap();
+        assert!(load(dir.path()).is_ok());
+    }
+
+    /// PCI DSS 3.7.5: every illegal transition fails.
+    #[test]
+    fn states_only_go_on() {
+        use KeyState::{Active, DecryptOnly, Destroyed, PendingDestruction};
+        let (_dir, mut keyring) = testing::keyring();
+        let bucket = id(&keyring, &release());
+        let lasting = id(&keyring, &KeyName::Vault);
+        let refused = |result: Result<(), KeyError>| {
+            assert!(matches!(result, Err(KeyError::IllegalTransition(_))));
+        };
+        refused(keyring.change_state(&[bucket], Active, NOW));
+        refused(keyring.change_state(&[bucket], Destroyed, NOW));
+        refused(keyring.destroy(&[lasting], NOW));
+        refused(keyring.destroy(&[bucket, lasting], NOW));
+        assert_eq!(keyring.generation(), 2, "nothing was changed");
+
+        keyring
+            .change_state(&[bucket, lasting], DecryptOnly, NOW)
+            .unwrap();
+        assert_eq!(keyring.key(bucket).unwrap().not_after_encrypt(), NOW);
+        refused(keyring.change_state(&[bucket], Active, NOW));
+        refused(keyring.change_state(&[bucket], DecryptOnly, NOW));
+        keyring
+            .change_state(&[bucket], PendingDestruction, NOW)
+            .unwrap();
+        refused(keyring.change_state(&[bucket], Active, NOW));
+        refused(keyring.change_state(&[bucket], PendingDestruction, NOW));
+        keyring.change_state(&[bucket], DecryptOnly, NOW).unwrap();
+        keyring.destroy(&[bucket, lasting], NOW).unwrap();
+        for state in [Active, DecryptOnly, PendingDestruction, Destroyed] {
+            let changed = keyring.change_state(&[bucket], state, NOW);
+            assert!(matches!(changed, Err(KeyError::Destroyed(_))));
+        }
+        let unknown = KeyId(99);
+        let changed = keyring.destroy(&[unknown], NOW);
+        assert!(matches!(changed, Err(KeyError::Unknown(id)) if id == unknown));
+    }
+
+    #[test]
+    fn a_write_that_fails_changes_nothing() {
+        let (dir, mut keyring) = testing::keyring();
+        let before = keyring.content();
+        // A directory of that name is in the way of the temporary file.
+        let in_the_way = dir.path().join("keyring.tmp");
+        fs::create_dir(&in_the_way).unwrap();
+        let fingerprint = KeyName::Fingerprint { site: nl() };
+        let failed = keyring.ensure(&[fingerprint], NOW);
+        assert!(matches!(failed, Err(KeyError::Io { .. })));
+        assert_eq!(keyring.find(&fingerprint, NOW), None);
+        let key = id(&keyring, &release());
+        assert!(matches!(
+            keyring.destroy(&[key], NOW),
+            Err(KeyError::Io { .. })
+        ));
+        assert_eq!(keyring.content()[..], before[..]);
+        assert_eq!(reload(dir.path()).content()[..], before[..]);
+        fs::remove_dir(&in_the_way).unwrap();
+        keyring.ensure(&[fingerprint], NOW).unwrap();
+        keyring.destroy(&[key], NOW).unwrap();
+        assert_eq!(reload(dir.path()).content()[..], keyring.content()[..]);
+    }
+
+    #[test]
+    fn after_an_uncertain_write_nothing_is_written_until_it_was_loaded_again() {
+        let (dir, mut keyring) = testing::keyring();
+        keyring.settled = false;
+        let key = id(&keyring, &release());
+        let collect = [KeyName::Collect { day: DAY }];
+        let before = copy(dir.path());
+        assert!(matches!(
+            keyring.ensure(&collect, NOW),
+            Err(KeyError::Unsettled)
+        ));
+        assert!(matches!(
+            keyring.destroy(&[key], NOW),
+            Err(KeyError::Unsettled)
+        ));
+        let retired = keyring.change_state(&[key], KeyState::DecryptOnly, NOW);
+        assert!(matches!(retired, Err(KeyError::Unsettled)));
+        assert_eq!(copy(dir.path()), before);
+        assert!(keyring.ensure(&[release()], NOW).is_ok(), "nothing to make");
+        assert!(reload(dir.path()).destroy(&[key], NOW).is_ok());
+    }
+
+    #[test]
+    fn content_with_ids_out_of_order_or_too_many_keys_is_refused() {
+        let (_dir, keyring) = testing::keyring();
+        let content = keyring.content();
+        assert!(decode(&content).is_ok());
+        let mut many = content.to_vec();
+        many[4..8].copy_from_slice(&u32::MAX.to_be_bytes());
+        assert!(decode(&many).is_err());
+        let mut used = content.to_vec();
+        used[..4].copy_from_slice(&3u32.to_be_bytes());
+        assert!(decode(&used).is_err(), "an id that was not given out yet");
+        let mut order = content.to_vec();
+        order[8..12].copy_from_slice(&2u32.to_be_bytes());
+        assert!(decode(&order).is_err(), "the same id twice");
+        for length in 0..content.len() {
+            assert!(decode(&content[..length]).is_err(), "cut at {length}");
+        }
+    }
+}

@@ -22,6 +22,10 @@ pub mod password;
 mod record;
 mod request;
 mod seal;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod vectors;
 mod wrap;
 
 pub use argon::Argon2Cost;

@@ -249,3 +249,82 @@ impl fmt::Debug for KeyName {
         fmt::Display::fmt(self, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_795_459_455_007);
+
+    fn at(text: &str) -> Timestamp {
+        Timestamp::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_name_is_read_back() {
+        for text in [
+            "release/nl/20780",
+            "log/nl/2026-11",
+            "log/-/1970-01",
+            "log/a-1/9999-12",
+            "replay/0",
+            "fingerprint/us",
+            "collect/4294967295",
+            "identity",
+            "ledger-signing/1",
+            "vault",
+        ] {
+            assert_eq!(KeyName::parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn another_spelling_is_refused() {
+        for text in [
+            "",
+            "vault/",
+            "vault ",
+            "Vault",
+            "release/nl",
+            "release/NL/1",
+            "release/nl/01",
+            "release/nl/+1",
+            "release/nl/4294967296",
+            "release/nl/1/2",
+            "log/nl/2026-1",
+            "log/nl/2026-13",
+            "log/nl/2026-00",
+            "log/nl/1969-12",
+            "log/nl/-2026-11",
+            "log/nl/2026-11#2",
+            "log//2026-11",
+            "ledger-signing",
+        ] {
+            assert!(KeyName::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn dates_follow_from_the_name() {
+        let dates = |text: &str| {
+            let limits = KeyName::parse(text).unwrap().limits(NOW);
+            (limits.not_after_encrypt, limits.not_after_decrypt)
+        };
+        let end = at("2026-11-24T00:00:00Z");
+        assert_eq!(dates("release/nl/20780"), (end, end));
+        let end = at("2026-11-25T00:00:00Z");
+        assert_eq!(dates("replay/20780"), (end, end));
+        assert_eq!(
+            dates("collect/20780"),
+            (at("2026-11-24T00:00:00Z"), at("2026-11-25T00:00:00Z"))
+        );
+        assert_eq!(dates("log/nl/2026-11").0, at("2026-12-03T00:00:00Z"));
+        assert_eq!(dates("log/nl/2026-12").0, at("2027-01-03T00:00:00Z"));
+        assert_eq!(dates("log/nl/2028-02").0, at("2028-03-03T00:00:00Z"));
+        assert!(dates("log/se/2026-01").1 > at("2036-01-01T00:00:00Z"));
+        assert!(dates("log/nl/9999-12").0 > at("9999-12-30T00:00:00Z"));
+        assert_eq!(dates("vault").0, NOW.plus_ms(730 * DAY_MS));
+        assert_eq!(dates("vault").1, NOW.plus_ms(1825 * DAY_MS));
+        assert_eq!(dates("identity").0, dates("identity").1);
+    }
+}

@@ -32,9 +32,9 @@ pub fn generate() -> SecretText {
                 .map(|byte| char::from(ALPHABET[usize::from(byte & 31)])),
         );
         let secret = SecretText::new(text);
-        let has = |wanted: fn(&u8) -> bool| secret.expose().as_bytes().iter().any(|b| wanted(b));
+        let drawn = secret.expose().as_bytes();
         // One in seventeen thousand has no digit; drawing again costs next to no entropy.
-        if has(u8::is_ascii_digit) && has(u8::is_ascii_lowercase) {
+        if drawn.iter().any(u8::is_ascii_digit) && drawn.iter().any(u8::is_ascii_lowercase) {
             return secret;
         }
     }
@@ -130,4 +130,77 @@ fn decode_exactly(text: &str, out: &mut [u8]) -> Option<()> {
     let mut buffer = Zeroizing::new([0u8; 48]);
     let length = STANDARD_NO_PAD.decode_slice(text, &mut buffer[..]).ok()?;
     (length == out.len()).then(|| out.copy_from_slice(&buffer[..length]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> SecretText {
+        SecretText::copy_from(text)
+    }
+
+    #[test]
+    fn generated_secrets_are_long_mixed_and_different() {
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..1000 {
+            let secret = generate();
+            let drawn = secret.expose();
+            assert_eq!(drawn.len(), LENGTH);
+            assert!(drawn.bytes().all(|b| ALPHABET.contains(&b)));
+            assert!(drawn.bytes().any(|b| b.is_ascii_digit()));
+            assert!(drawn.bytes().any(|b| b.is_ascii_lowercase()));
+            assert!(seen.insert(drawn.to_owned()));
+        }
+        let letters: std::collections::HashSet<_> = ALPHABET.iter().collect();
+        assert_eq!(letters.len(), 32, "five bits each");
+    }
+
+    #[test]
+    fn the_right_secret_verifies_and_no_other() {
+        let phc = hash(&text("correct horse 1"));
+        assert!(phc.starts_with("$argon2id$v=19$m=65536,t=3,p=4$"));
+        assert!(verify(&text("correct horse 1"), &phc));
+        assert!(!verify(&text("correct horse 2"), &phc));
+        assert!(!verify(&text(""), &phc));
+        let long = "a".repeat(SECRET_BYTES_MAX + 1);
+        assert!(!verify(&text(&long), &phc));
+    }
+
+    /// Frozen: computed by OpenSSL.
+    #[test]
+    fn a_hash_from_elsewhere_verifies() {
+        let phc = FROZEN;
+        assert!(verify(&text("correct horse battery staple"), phc));
+        assert!(!verify(&text("correct horse battery stapl"), phc));
+    }
+
+    const FROZEN: &str = "$argon2id$v=19$m=65536,t=3,p=4$E3iuKCeb8Ozf2pVkSbRDiw$OKKwGqtIzvRq0q1jZsU2RkjS3SWsNSs9AGXqURImdu8";
+
+    #[test]
+    fn nobody_and_a_hash_that_is_none_match_nothing() {
+        assert!(!verify_nobody(&text("correct horse 1")));
+        let salt = "AAAAAAAAAAAAAAAAAAAAAA";
+        let hash = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        let right = format!("$argon2id$v=19$m=65536,t=3,p=4${salt}${hash}");
+        assert!(Stored::parse(&right).is_some());
+        for phc in [
+            String::new(),
+            "$".to_owned(),
+            right.replace("argon2id", "argon2i"),
+            right.replace("v=19", "v=16"),
+            right.replace("m=65536", "m=65535"),
+            right.replace("m=65536", "m=4294967295"),
+            right.replace("t=3", "t=2"),
+            right.replace("p=4", "p=1"),
+            right.replace("p=4", "p=x"),
+            right[..right.len() - 1].to_owned(),
+            format!("{right}="),
+            format!("{right}${hash}"),
+            format!("{right}{hash}{hash}"),
+            right.replace(salt, "AAAA"),
+        ] {
+            assert!(Stored::parse(&phc).is_none(), "{phc}");
+        }
+    }
 }

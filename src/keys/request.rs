@@ -104,7 +104,7 @@ impl Keyring {
         }
         let aad = self.outer_aad(key, &answer_place(site, transaction, &tag.stored()))?;
         frame::seal(&tag.answer_key(), key.0, nonce, aad.as_slice(), plaintext)
-            .map(Sealed::sealed)
+            .map(Sealed)
             .ok_or(EnvelopeError::TooLong)
     }
 
@@ -149,5 +149,112 @@ fn answer_place<'a>(site: Site, transaction: TransactionId, stored: &'a [u8; 16]
         kind: Kind::Request,
         scope: &[],
         row_key: stored,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{self, DAY, NOW, TXN, id, nl, replay};
+    use super::*;
+
+    const PRINCIPAL: PrincipalId = PrincipalId([2; 16]);
+    const REQUEST: &[u8] = b"sixteen bytes id";
+
+    fn tag(keyring: &Keyring) -> RequestTag {
+        keyring.request_tag(DAY, PRINCIPAL, 3, REQUEST).unwrap()
+    }
+
+    #[test]
+    fn a_retry_is_recognised_and_gets_its_answer() {
+        let (dir, keyring) = testing::keyring();
+        let sealed = keyring
+            .seal_answer(DAY, &tag(&keyring), nl(), TXN, b"answer")
+            .unwrap();
+        let again = testing::reload(dir.path());
+        assert_eq!(tag(&again).stored(), tag(&keyring).stored());
+        let opened = again.open_answer(DAY, &tag(&again), nl(), TXN, &sealed);
+        assert_eq!(opened.unwrap()[..], b"answer"[..]);
+        assert_eq!(
+            again.transaction_id(DAY, PRINCIPAL, REQUEST).unwrap(),
+            keyring.transaction_id(DAY, PRINCIPAL, REQUEST).unwrap()
+        );
+    }
+
+    #[test]
+    fn another_request_has_another_tag_and_does_not_open_the_answer() {
+        let (_dir, mut keyring) = testing::keyring();
+        keyring
+            .ensure(&[KeyName::Replay { day: DAY + 1 }], NOW)
+            .unwrap();
+        let own = tag(&keyring);
+        let sealed = keyring
+            .seal_answer(DAY, &own, nl(), TXN, b"answer")
+            .unwrap();
+        let others = [
+            keyring.request_tag(DAY, PrincipalId([0; 16]), 3, REQUEST),
+            keyring.request_tag(DAY, PRINCIPAL, 4, REQUEST),
+            keyring.request_tag(DAY, PRINCIPAL, 3, b"another bytes id"),
+            keyring.request_tag(DAY + 1, PRINCIPAL, 3, REQUEST),
+        ];
+        for other in others {
+            let other = other.unwrap();
+            assert_ne!(other.stored(), own.stored());
+            let opened = keyring.open_answer(DAY, &other, nl(), TXN, &sealed);
+            assert_eq!(opened.map(|_| ()), Err(EnvelopeError::Tampered));
+        }
+        let us = Site::parse("us").unwrap();
+        let opened = keyring.open_answer(DAY, &own, us, TXN, &sealed);
+        assert_eq!(opened.map(|_| ()), Err(EnvelopeError::Tampered));
+        let txn = TransactionId([0; 16]);
+        let opened = keyring.open_answer(DAY, &own, nl(), txn, &sealed);
+        assert_eq!(opened.map(|_| ()), Err(EnvelopeError::Tampered));
+        let opened = keyring.open_answer(DAY + 1, &own, nl(), TXN, &sealed);
+        let wrong = EnvelopeError::WrongPurpose(sealed.key_id());
+        assert_eq!(opened.map(|_| ()), Err(wrong));
+        let id = |day, portal, request| keyring.transaction_id(day, portal, request).unwrap();
+        assert_ne!(id(DAY, PRINCIPAL, REQUEST), id(DAY + 1, PRINCIPAL, REQUEST));
+        assert_ne!(
+            id(DAY, PRINCIPAL, REQUEST),
+            id(DAY, PrincipalId([0; 16]), REQUEST)
+        );
+    }
+
+    #[test]
+    fn without_the_days_key_there_is_no_tag_and_no_answer() {
+        let (_dir, mut keyring) = testing::keyring();
+        let own = tag(&keyring);
+        let sealed = keyring
+            .seal_answer(DAY, &own, nl(), TXN, b"answer")
+            .unwrap();
+        let missing = keyring.request_tag(DAY - 1, PRINCIPAL, 3, REQUEST);
+        assert!(matches!(missing, Err(KeyError::UnknownName(_))));
+        let key = id(&keyring, &replay());
+        keyring.destroy(&[key], NOW).unwrap();
+        let destroyed = keyring.request_tag(DAY, PRINCIPAL, 3, REQUEST);
+        assert!(matches!(destroyed, Err(KeyError::Destroyed(id)) if id == key));
+        let destroyed = keyring.transaction_id(DAY, PRINCIPAL, REQUEST);
+        assert!(matches!(destroyed, Err(KeyError::Destroyed(id)) if id == key));
+        let gone = EnvelopeError::DestroyedKey(key);
+        let opened = keyring.open_answer(DAY, &own, nl(), TXN, &sealed);
+        assert_eq!(opened.map(|_| ()), Err(gone));
+        let resealed = keyring.seal_answer(DAY, &own, nl(), TXN, b"answer");
+        assert_eq!(resealed, Err(gone));
+    }
+
+    #[test]
+    fn a_flipped_bit_is_always_an_error() {
+        let (_dir, keyring) = testing::keyring();
+        let own = tag(&keyring);
+        let sealed = keyring
+            .seal_answer(DAY, &own, nl(), TXN, b"answer")
+            .unwrap()
+            .into_bytes();
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            let opened = Sealed::from_stored(changed)
+                .and_then(|value| keyring.open_answer(DAY, &own, nl(), TXN, &value));
+            assert!(opened.is_err(), "{at}");
+        }
     }
 }

@@ -361,3 +361,194 @@ impl JsonUnsealer {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use tempfile::TempDir;
+
+    const VAULT: VaultId = VaultId([7; 16]);
+    const CHEAP: Argon2Cost = Argon2Cost::for_tests();
+
+    fn text(text: &str) -> SecretText {
+        SecretText::copy_from(text)
+    }
+
+    fn unsealer(name: &str) -> Unsealer {
+        Unsealer {
+            uri: format!("spiffe://payvault.example/operator/{name}"),
+            issuer: [0xab; 32],
+        }
+    }
+
+    fn sealed() -> (TempDir, RootKey) {
+        let dir = tempfile::tempdir().unwrap();
+        let passphrase = text("a passphrase");
+        let root =
+            SealFile::create(dir.path(), VAULT, &passphrase, CHEAP, vec![unsealer("ann")]).unwrap();
+        (dir, root)
+    }
+
+    fn open(dir: &TempDir, passphrase: &str) -> Result<RootKey, KeyError> {
+        SealFile::read(dir.path())?.open(&text(passphrase))
+    }
+
+    /// Changes the file's text, and says what opening it gives.
+    fn changed(from: &str, to: &str) -> KeyError {
+        let (dir, _) = sealed();
+        let path = dir.path().join(FILE);
+        let before = fs::read_to_string(&path).unwrap();
+        assert!(before.contains(from), "{from}");
+        fs::write(&path, before.replacen(from, to, 1)).unwrap();
+        open(&dir, "a passphrase").err().unwrap()
+    }
+
+    #[test]
+    fn the_passphrase_opens_the_seal() {
+        let (dir, root) = sealed();
+        assert!(open(&dir, "a passphrase").unwrap().expose() == root.expose());
+        let seal = SealFile::read(dir.path()).unwrap();
+        assert_eq!(seal.vault(), VAULT);
+        assert_eq!(seal.unsealers(), [unsealer("ann")]);
+        let again = SealFile::create(dir.path(), VAULT, &text("a passphrase"), CHEAP, vec![]);
+        assert!(matches!(again, Err(KeyError::Exists { .. })));
+    }
+
+    #[test]
+    fn a_wrong_passphrase_is_refused() {
+        let (dir, _) = sealed();
+        let long = "a".repeat(1025);
+        for wrong in ["A passphrase", "a passphrase ", "short", "", &long] {
+            let opened = open(&dir, wrong);
+            assert!(matches!(opened, Err(KeyError::WrongPassphrase)), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_short_or_long_passphrase_is_not_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        for length in [0, 11, 1025] {
+            let passphrase = text(&"a".repeat(length));
+            let made = SealFile::create(dir.path(), VAULT, &passphrase, CHEAP, vec![]);
+            assert!(matches!(made, Err(KeyError::PassphraseLength)), "{length}");
+        }
+        for length in [12, 1024] {
+            let dir = tempfile::tempdir().unwrap();
+            let passphrase = text(&"a".repeat(length));
+            assert!(SealFile::create(dir.path(), VAULT, &passphrase, CHEAP, vec![]).is_ok());
+        }
+    }
+
+    #[test]
+    fn weaker_parameters_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let weak = Argon2Cost {
+            m_kib: 65_535,
+            ..Argon2Cost::DEFAULT
+        };
+        let made = SealFile::create(dir.path(), VAULT, &text("a passphrase"), weak, vec![]);
+        assert!(matches!(made, Err(KeyError::CostRefused)));
+        assert!(!dir.path().join(FILE).exists());
+        // In a file, too.
+        let refused = changed("\"m_kib\":64", "\"m_kib\":65535");
+        assert!(matches!(refused, KeyError::CostRefused));
+        let refused = changed("\"m_kib\":64", "\"m_kib\":4294967295");
+        assert!(matches!(refused, KeyError::CostRefused));
+    }
+
+    #[test]
+    fn changed_unsealers_are_noticed() {
+        assert!(matches!(changed("/ann", "/eve"), KeyError::SealTampered));
+        assert!(matches!(changed("abab", "abac"), KeyError::SealTampered));
+        let (dir, _) = sealed();
+        let path = dir.path().join(FILE);
+        let mut json: serde_json::Value =
+            serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        for list in [serde_json::json!([]), {
+            let one = json["unsealers"][0].clone();
+            serde_json::json!([one, one])
+        }] {
+            json["unsealers"] = list;
+            fs::write(&path, json.to_string()).unwrap();
+            let opened = open(&dir, "a passphrase");
+            assert!(matches!(opened, Err(KeyError::SealTampered)));
+        }
+    }
+
+    #[test]
+    fn everything_else_that_is_changed_opens_nothing() {
+        let other = VaultId([8; 16]).to_string();
+        assert!(matches!(
+            changed(&VAULT.to_string(), &other),
+            KeyError::WrongPassphrase
+        ));
+        for (from, to) in [
+            ("\"v\":1", "\"v\":2"),
+            ("\"kind\":\"passphrase\"", "\"kind\":\"none\""),
+            ("\"v\":1", "\"v\":1,\"w\":1"),
+            ("{", "["),
+            ("vlt_", "prn_"),
+            ("\"salt\":\"", "\"salt\":\"AAAA"),
+            ("\"root\":\"", "\"root\":\"AAAA"),
+            ("\"check\":\"", "\"check\":\"AAAA"),
+            ("\"issuer\":\"ab", "\"issuer\":\"AB"),
+            ("\"issuer\":\"ab", "\"issuer\":\"+b"),
+            ("\"issuer\":\"ab", "\"issuer\":\""),
+        ] {
+            let error = changed(from, to);
+            assert!(matches!(error, KeyError::Malformed { .. }), "{to}");
+        }
+    }
+
+    /// A cost that is accepted as well is another one, and the root key is bound to its own.
+    #[test]
+    fn the_cost_is_bound() {
+        let kek = SecretBytes::build(|own| *own = [1; 32]);
+        let root = RootKey::of([2; 32]);
+        let wrapped = wrap_root(&kek, VAULT, Argon2Cost::STRONG, &[3; 12], &root);
+        assert!(unwrap_root(&kek, VAULT, Argon2Cost::STRONG, &wrapped).is_some());
+        assert!(unwrap_root(&kek, VAULT, Argon2Cost::DEFAULT, &wrapped).is_none());
+        assert!(unwrap_root(&kek, VaultId([8; 16]), Argon2Cost::STRONG, &wrapped).is_none());
+        for at in 0..ROOT_BYTES {
+            let mut changed = wrapped;
+            changed[at] ^= 1;
+            assert!(unwrap_root(&kek, VAULT, Argon2Cost::STRONG, &changed).is_none());
+        }
+    }
+
+    #[test]
+    fn unsealers_are_replaced_by_who_has_the_root_key() {
+        let (dir, root) = sealed();
+        let both = vec![unsealer("bob"), unsealer("cem")];
+        let other = RootKey::of([9; 32]);
+        let refused = SealFile::set_unsealers(dir.path(), &other, both.clone());
+        assert!(matches!(refused, Err(KeyError::SealTampered)));
+        SealFile::set_unsealers(dir.path(), &root, both.clone()).unwrap();
+        assert_eq!(SealFile::read(dir.path()).unwrap().unsealers(), both);
+        assert!(open(&dir, "a passphrase").is_ok());
+    }
+
+    #[test]
+    fn unsealers_that_are_none_are_refused() {
+        let (dir, root) = sealed();
+        let odd = |uri: &str| {
+            let uri = uri.to_owned();
+            vec![Unsealer {
+                uri,
+                issuer: [0; 32],
+            }]
+        };
+        for list in [
+            odd(""),
+            odd("a b"),
+            odd("ü"),
+            odd("a\nb"),
+            odd(&"a".repeat(CERTIFICATE_URI_BYTES_MAX + 1)),
+            vec![unsealer("ann"); UNSEALERS_MAX + 1],
+        ] {
+            let refused = SealFile::set_unsealers(dir.path(), &root, list);
+            assert!(matches!(refused, Err(KeyError::UnsealerRefused { .. })));
+        }
+    }
+}
