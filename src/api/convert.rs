@@ -6,9 +6,7 @@ use super::violations::Violations;
 use crate::clock::{TIMESTAMP_MAX, Timestamp};
 use crate::ids::{PrincipalId, Site, TransactionId};
 use crate::limits;
-use crate::payment::{
-    self, CardInput, Details, DetailsKind, Masked, SecurityCode, Token,
-};
+use crate::payment::{self, CardInput, Details, DetailsKind, Masked, SecurityCode, Token};
 use crate::policy::{
     Agreement, Amount, Field, FieldSet, Grant, Party, Principal, Purpose, Role, Terms,
     capped_reference,
@@ -48,9 +46,7 @@ fn moment(
 ) -> Option<Timestamp> {
     let read = match time {
         None => Err("is required"),
-        Some(time) => {
-            timestamp(&time).ok_or("must be a time between the years 1970 and 9999")
-        }
+        Some(time) => timestamp(&time).ok_or("must be a time between the years 1970 and 9999"),
     };
     violations.keep(field, read)
 }
@@ -69,7 +65,9 @@ pub fn optional_moment(
 
 fn timestamp(time: &prost_types::Timestamp) -> Option<Timestamp> {
     let seconds = u64::try_from(time.seconds).ok()?;
-    let nanos = u64::try_from(time.nanos).ok().filter(|n| *n < 1_000_000_000)?;
+    let nanos = u64::try_from(time.nanos)
+        .ok()
+        .filter(|n| *n < 1_000_000_000)?;
     let ms = seconds.checked_mul(1_000)?.checked_add(nanos / 1_000_000)?;
     (ms <= TIMESTAMP_MAX.0).then_some(Timestamp(ms))
 }
@@ -112,7 +110,10 @@ pub fn fields(field: &str, codes: &[i32], violations: &mut Violations) -> Option
 
 /// A site.
 pub fn site(field: &str, text: &str, violations: &mut Violations) -> Option<Site> {
-    violations.keep(field, Site::parse(text).map_err(|_| "must be a site, such as \"nl\""))
+    violations.keep(
+        field,
+        Site::parse(text).map_err(|_| "must be a site, such as \"nl\""),
+    )
 }
 
 /// A reference that goes into the ledger.
@@ -156,7 +157,9 @@ pub fn terms(
             violations.add("terms.release_until", "must be at most 400 days ahead");
         }
     }
-    let amount = asked.amount.and_then(|amount| self::amount(&amount, violations));
+    let amount = asked
+        .amount
+        .and_then(|amount| self::amount(&amount, violations));
     let merchant = reference(
         "terms.merchant",
         &asked.merchant,
@@ -452,10 +455,7 @@ pub fn role(code: i32, violations: &mut Violations) -> Option<Role> {
 }
 
 /// A human's agreement.
-pub fn agreement(
-    asked: Option<pb::Agreement>,
-    violations: &mut Violations,
-) -> Option<Agreement> {
+pub fn agreement(asked: Option<pb::Agreement>, violations: &mut Violations) -> Option<Agreement> {
     let asked = asked?;
     let reference = reference(
         "agreement.reference",

@@ -101,14 +101,12 @@ impl Door {
                 let now = self.clock.now();
                 let session = bearer(request);
                 // Role before session: a caller learns first that it is at the wrong door.
-                policy::admit(rpc, principal, session.is_some(), now).and_then(|()| {
-                    match session {
-                        Some(session) if rule(rpc).session => {
-                            let now_ms = self.clock.monotonic_ms();
-                            vault.sessions.touch(principal.id, session, now_ms)
-                        }
-                        _ => Ok(()),
+                policy::admit(rpc, principal, session.is_some(), now).and_then(|()| match session {
+                    Some(session) if rule(rpc).session => {
+                        let now_ms = self.clock.monotonic_ms();
+                        vault.sessions.touch(principal.id, session, now_ms)
                     }
+                    _ => Ok(()),
                 })
             }
         };

@@ -3,17 +3,24 @@
 pub mod client;
 pub mod config;
 pub mod connection;
+pub mod convert;
 pub mod deadline;
 pub mod dev_ca;
+pub mod door;
 pub mod health;
 pub mod identity;
 pub mod listen;
+pub mod node;
 #[allow(missing_docs, clippy::all)]
 pub mod proto {
     tonic::include_proto!("payvault.v1");
     include!(concat!(env!("OUT_DIR"), "/debug.rs"));
 }
+pub mod rate;
 pub mod refusal;
 pub mod server;
+pub mod services;
 pub mod sites;
+pub mod status;
 pub mod tls;
+pub mod violations;

@@ -126,7 +126,9 @@ async fn tick(gate: Arc<Gate>, refused: Arc<RefusedHandshakes>) {
             .take()
             .into_iter()
             .map(|c| {
-                let origin = c.origin.map_or_else(|| "others".to_owned(), |ip| ip.to_string());
+                let origin = c
+                    .origin
+                    .map_or_else(|| "others".to_owned(), |ip| ip.to_string());
                 (format!("{origin} {}", c.refusal.as_str()), c.count)
             })
             .collect();

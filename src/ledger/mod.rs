@@ -33,3 +33,8 @@ pub use tree::{
     Boundaries, Frontier, Hashes, consistency_path, empty_root, inclusion_path, node_hash,
     range_boundaries, root_from_boundaries, root_of_prefix, verify_consistency, verify_inclusion,
 };
+
+/// stand-in
+pub fn open_line(_index: u64, _bucket: &str, _json: &str, _leaf: &Leaf) -> String {
+    String::new()
+}

@@ -655,7 +655,7 @@ fn write_set(
             .put(row.key, StoredValue::Sealed(sealed))
             .map_err(|e| say(&e))?;
     }
-    let row = Row::head(head.round);
+    let row = Row::head(head.round_id);
     let sealed = ring
         .seal(vault_key, &row.place(), &head.encode())
         .map_err(|e| say(&e))?;

@@ -1,7 +1,7 @@
 //! Sealed or open: the gate behind which the vault stands.
 
 use super::Vault;
-use super::command::Note;
+use super::command::{Caller, Note};
 use super::open::{House, OpenError, open};
 use crate::keys::{KeyError, SealFile};
 use crate::limits;
@@ -108,9 +108,9 @@ impl Gate {
     }
 
     /// Seals or stops the vault. Blocks until its last round and mark are written.
-    pub fn close(&self, note: Note) {
+    pub fn close(&self, note: Note, by: Caller) {
         if let Some(vault) = self.open.swap(None) {
-            vault.close(note);
+            vault.close(note, by);
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::keys::{Keyring, Sealed};
 use crate::ledger::{LedgerError, Page, TileSource, Tree};
 use crate::policy::{Allowance, AllowanceKey, Principal};
 use crate::secret::SecretBuffer;
-use crate::store::{Reader, StoreError, space};
+use crate::store::{ROUND_KEY, Reader, StoreError, space};
 
 /// Rows of one scan.
 const SCAN_ROWS: usize = 512;
@@ -90,25 +90,23 @@ pub fn load(reader: &dyn Reader, ring: &Keyring) -> Result<Loaded, LoadError> {
 }
 
 fn read_head(reader: &dyn Reader, ring: &Keyring) -> Result<Head, LoadError> {
-    let rows = reader.get_many(&[Row::head(0).key])?;
-    let bytes = rows.into_iter().next().flatten().ok_or(LoadError::Empty)?;
-    let sealed = Sealed::from_stored(bytes).map_err(|e| LoadError::damaged("the head", e))?;
-    // The head's derived key changes every 2^20 rounds, and the round is inside: try the eras.
-    let mut last = String::new();
-    for era in 0..ERAS_MAX {
-        match ring.open(&Row::head(era << 20).place(), &sealed) {
-            Ok(plaintext) => {
-                return Head::decode(&plaintext).map_err(|e| LoadError::damaged("the head", e));
-            }
-            Err(error) => last = error.to_string(),
-        }
+    let keys = [Row::head([0; 16]).key, ROUND_KEY.to_vec()];
+    let mut rows = reader.get_many(&keys)?.into_iter();
+    let (head, round) = (rows.next().flatten(), rows.next().flatten());
+    let bytes = head.ok_or(LoadError::Empty)?;
+    let round_id = round
+        .and_then(|id| <[u8; 16]>::try_from(id).ok())
+        .ok_or(LoadError::damaged("the head", "its round id is missing"))?;
+    let plaintext = open(ring, &Row::head(round_id), bytes, "the head")?;
+    let head = Head::decode(&plaintext).map_err(|e| LoadError::damaged("the head", e))?;
+    if head.round_id != round_id {
+        return Err(LoadError::damaged(
+            "the head",
+            "it belongs to another round",
+        ));
     }
-    Err(LoadError::damaged("the head", last))
+    Ok(head)
 }
-
-/// 2^32 rounds: more than a century at a thousand a second would need 2^42, but a vault is resealed
-/// under a new `vault` key every two years long before.
-const ERAS_MAX: u64 = 4_096;
 
 /// Leaf hashes of `from..to`, from pages.
 fn leaves(reader: &dyn Reader, from: u64, to: u64) -> Result<Vec<[u8; 32]>, LoadError> {

@@ -38,6 +38,7 @@ pub use gate::{Gate, GateError};
 pub use head::Head;
 pub use load::LoadError;
 pub use open::{Founding, House, OpenError, create, create_in, open, open_in};
+pub use proofs::IssuedReceipt;
 pub use publish::Published;
 pub use registry::{Change, Pending, Registry};
 pub use sessions::Sessions;
@@ -228,7 +229,7 @@ impl Vault {
 
     /// Seals or stops: a last entry, the last round, the last mark; then keys leave memory with
     /// this handle. Blocks until the threads have ended.
-    pub fn close(&self, note: Note) {
+    pub fn close(&self, note: Note, by: Caller) {
         let Some(threads) = self
             .threads
             .lock()
@@ -240,7 +241,7 @@ impl Vault {
         let (reply, _answer) = oneshot::channel();
         for turn in [
             Turn::Ask(Box::new(Ask {
-                caller: Caller::vault(),
+                caller: by,
                 work: Work::Note(note),
                 deadline_ms: u64::MAX,
                 reply,

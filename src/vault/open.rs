@@ -301,7 +301,7 @@ pub fn open_in(
         ring.require_generation(mark.keyring_generation)?;
     }
     let reader = store.reader();
-    let loaded = match load(reader.as_ref(), &ring) {
+    let mut loaded = match load(reader.as_ref(), &ring) {
         Ok(loaded) => loaded,
         Err(LoadError::Empty) => {
             return Err(match mark {
@@ -343,8 +343,10 @@ pub fn open_in(
             "the last round was torn; repaired"
         );
         findings.push(format!("{} rows of the last round repaired", torn.len()));
-        repair(store.as_mut(), torn)?;
+        repair(store.as_mut(), RoundId(head.round_id), torn)?;
+        loaded = load(reader.as_ref(), &ring)?;
     }
+    let head = &loaded.head;
     if ring.generation() > head.keyring_generation {
         findings.push(format!(
             "keyring at generation {}, last entry knew {}",
@@ -399,7 +401,11 @@ pub fn open_in(
 }
 
 /// Writes the rows of a torn round again, from its redo record.
-fn repair(store: &mut dyn Store, images: Vec<super::redo::Image>) -> Result<(), OpenError> {
+fn repair(
+    store: &mut dyn Store,
+    id: RoundId,
+    images: Vec<super::redo::Image>,
+) -> Result<(), OpenError> {
     let failed = |why: String| {
         OpenError::Load(LoadError::Damaged {
             what: "the last round",
@@ -419,7 +425,5 @@ fn repair(store: &mut dyn Store, images: Vec<super::redo::Image>) -> Result<(), 
         }
     }
     let round = store.begin()?;
-    round
-        .commit(RoundId::random(), &writes)
-        .map_err(|e| failed(e.to_string()))
+    round.commit(id, &writes).map_err(|e| failed(e.to_string()))
 }

@@ -96,7 +96,11 @@ impl Vault {
         );
         let path = self
             .tree()
-            .inclusion(index, published.checkpoint.size, &Tiles(self.reader.as_ref()))
+            .inclusion(
+                index,
+                published.checkpoint.size,
+                &Tiles(self.reader.as_ref()),
+            )
             .map_err(unreadable)?;
         Ok(IssuedReceipt {
             index,
@@ -148,7 +152,9 @@ pub(super) fn open_entry(ring: &Keyring, stored: &PageEntry<'_>) -> Result<Conte
     let sealed = Sealed::from_stored(stored.sealed.to_vec()).map_err(unreadable)?;
     let (name, destroyed) = name_of(ring, sealed.key_id()).ok_or(Refusal::Integrity)?;
     let KeyName::Log { site, .. } = name else {
-        return Err(unreadable("an entry is sealed under a key of another purpose"));
+        return Err(unreadable(
+            "an entry is sealed under a key of another purpose",
+        ));
     };
     if destroyed {
         return Ok(Content::Erased(name.to_string()));

@@ -28,14 +28,15 @@ impl Row {
         }
     }
 
-    /// The head, as written by round `round`.
-    pub fn head(round: u64) -> Row {
+    /// The head, as written by the round with this id: the id lies beside it, in the store's own
+    /// row, so a reader knows it before it opens the head.
+    pub fn head(round_id: [u8; 16]) -> Row {
         Row {
             key: vec![space::HEAD],
             site: Site::VAULT,
             transaction: None,
             kind: Kind::Head,
-            scope: era(round),
+            scope: round_id.to_vec(),
         }
     }
 

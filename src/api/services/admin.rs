@@ -84,7 +84,11 @@ impl pb::admin_service_server::AdminService for Admin {
         if self.door.gate().vault().is_none() {
             let peer = self.door.peer(&request)?;
             let identity = &peer.identity;
-            if !self.door.gate().may_unseal(&identity.uri, &identity.issuer_key) {
+            if !self
+                .door
+                .gate()
+                .may_unseal(&identity.uri, &identity.issuer_key)
+            {
                 return Err(status::of_refusal(&Refusal::Sealed));
             }
             return Ok(Response::new(pb::GetStatusResponse {
@@ -100,9 +104,7 @@ impl pb::admin_service_server::AdminService for Admin {
         let now = self.clock.now();
         let mut warnings = Vec::new();
         if head.single_operator {
-            warnings.push(
-                "one operator can do everything alone: enrol a second one".to_owned(),
-            );
+            warnings.push("one operator can do everything alone: enrol a second one".to_owned());
         }
         if vault.marks_are_failing() {
             warnings.push("the high-water mark can't be written: look at mark_dir".to_owned());
@@ -246,7 +248,9 @@ impl pb::admin_service_server::AdminService for Admin {
     ) -> Result<Response<pb::GetPrincipalResponse>, Status> {
         let admitted = self.door.admit(Rpc::GetPrincipal, &request).await?;
         self.door.within_rate(&admitted)?;
-        let principal = self.named(&admitted, &request.into_inner().principal).await?;
+        let principal = self
+            .named(&admitted, &request.into_inner().principal)
+            .await?;
         Ok(Response::new(pb::GetPrincipalResponse {
             principal: Some(convert::principal_message(&principal)),
         }))
@@ -257,7 +261,9 @@ impl pb::admin_service_server::AdminService for Admin {
         request: Request<pb::DisablePrincipalRequest>,
     ) -> Result<Response<pb::DisablePrincipalResponse>, Status> {
         let admitted = self.door.admit(Rpc::DisablePrincipal, &request).await?;
-        let principal = self.named(&admitted, &request.into_inner().principal).await?;
+        let principal = self
+            .named(&admitted, &request.into_inner().principal)
+            .await?;
         let disable = command::Admin::DisablePrincipal(principal.id);
         let Done::Noted { entry } = self.admin(&admitted, disable).await? else {
             return Err(mismatched());
@@ -273,7 +279,9 @@ impl pb::admin_service_server::AdminService for Admin {
         request: Request<pb::RotateSecretRequest>,
     ) -> Result<Response<pb::RotateSecretResponse>, Status> {
         let admitted = self.door.admit(Rpc::RotateSecret, &request).await?;
-        let principal = self.named(&admitted, &request.into_inner().principal).await?;
+        let principal = self
+            .named(&admitted, &request.into_inner().principal)
+            .await?;
         if !principal.role.is_human() {
             return Err(status::of_denial(Denial::NotApplicable));
         }
@@ -463,7 +471,10 @@ fn allowance(
         .and_then(|seconds| seconds.checked_mul(1_000))
         .filter(|ms| (1..=limits::RELEASE_MS_MAX).contains(ms));
     if release_ms_max.is_none() {
-        violations.add("allowance.release_seconds_max", "must be 1 second to 400 days");
+        violations.add(
+            "allowance.release_seconds_max",
+            "must be 1 second to 400 days",
+        );
     }
     if !(1..=10_000_000).contains(&asked.releases_per_hour) {
         violations.add("allowance.releases_per_hour", "must be 1 to 10,000,000");

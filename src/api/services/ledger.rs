@@ -142,7 +142,12 @@ fn export_request(asked: pb::ExportLogRequest, violations: &mut Violations) -> E
         violations.add("kinds", "must be at most 32");
     }
     let mut kinds = Vec::new();
-    for (number, kind) in asked.kinds.iter().take(limits::EXPORT_KINDS_MAX).enumerate() {
+    for (number, kind) in asked
+        .kinds
+        .iter()
+        .take(limits::EXPORT_KINDS_MAX)
+        .enumerate()
+    {
         match Event::parse(kind) {
             Some(event) => kinds.push(event),
             None => violations.add(format!("kinds[{number}]"), "must be an event's code"),

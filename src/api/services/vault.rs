@@ -48,7 +48,10 @@ impl pb::vault_service_server::VaultService for VaultApi {
             return Err(admitted.invalid(violations, None).await);
         };
         let terms = Box::new(terms);
-        let done = self.door.ask(&admitted, Work::Open { request, terms }).await?;
+        let done = self
+            .door
+            .ask(&admitted, Work::Open { request, terms })
+            .await?;
         let Done::Opened { transaction, entry } = done else {
             return Err(mismatched());
         };
@@ -282,7 +285,9 @@ impl pb::vault_service_server::VaultService for VaultApi {
         let Done::Noted { entry } = done else {
             return Err(mismatched());
         };
-        Ok(Response::new(pb::RevokeTokenResponse { entry_index: entry }))
+        Ok(Response::new(pb::RevokeTokenResponse {
+            entry_index: entry,
+        }))
     }
 
     async fn close_transaction(
@@ -295,7 +300,10 @@ impl pb::vault_service_server::VaultService for VaultApi {
         let Some(transaction) = convert::transaction(&asked.transaction, &mut violations) else {
             return Err(admitted.invalid(violations, None).await);
         };
-        let done = self.door.ask(&admitted, Work::Close { transaction }).await?;
+        let done = self
+            .door
+            .ask(&admitted, Work::Close { transaction })
+            .await?;
         let Done::Closed {
             entry,
             unreadable_after,
