@@ -50,6 +50,13 @@ impl Gate {
         }
     }
 
+    /// A vault that was opened elsewhere, over a store of the caller's.
+    pub fn opened(house: House, vault: Vault) -> Gate {
+        let gate = Gate::new(house);
+        gate.open.store(Some(Arc::new(vault)));
+        gate
+    }
+
     /// The vault, when it is open.
     pub fn vault(&self) -> Option<Arc<Vault>> {
         self.open.load_full()

@@ -116,13 +116,9 @@ fn leaves(reader: &dyn Reader, from: u64, to: u64) -> Result<Vec<[u8; 32]>, Load
         let row = page_of(reader, next)?;
         let page = Page::parse(&row).map_err(|e| LoadError::damaged("a page", e))?;
         let before = next;
-        for entry in page
-            .entries
-            .iter()
-            .filter(|e| e.index >= before && e.index < to)
-        {
+        while let Some(entry) = page.entry(next).filter(|_| next < to) {
             hashes.push(entry.leaf);
-            next = entry.index + 1;
+            next += 1;
         }
         if next == before {
             return Err(LoadError::damaged("a page", "an entry is missing"));
@@ -136,8 +132,7 @@ fn leaves(reader: &dyn Reader, from: u64, to: u64) -> Result<Vec<[u8; 32]>, Load
 /// # Errors
 /// When the store fails or has no such page.
 pub fn page_of(reader: &dyn Reader, index: u64) -> Result<Vec<u8>, LoadError> {
-    let key = super::rows::page_key(index);
-    let row = reader.floor(space::ENTRIES, &key)?;
+    let row = reader.floor(space::ENTRIES, &index.to_be_bytes())?;
     let (_, bytes) = row.ok_or(LoadError::damaged("the ledger", "a page is missing"))?;
     Ok(bytes)
 }

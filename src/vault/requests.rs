@@ -59,14 +59,17 @@ impl Batch<'_> {
         let mut new = None;
         // A request of yesterday was tagged with yesterday's key.
         for day in [today, today.saturating_sub(1)] {
-            let tag = match self
-                .ring
-                .request_tag(day, principal, code, request.expose())
-            {
-                Ok(tag) => tag,
-                Err(KeyError::Unknown(_) | KeyError::Destroyed(_)) if day != today => continue,
-                Err(error) => return Err(No::Keys(error.to_string())),
-            };
+            let tag =
+                match self
+                    .ring
+                    .request_tag(day, principal, code, request.expose())
+                {
+                    Ok(tag) => tag,
+                    Err(
+                        KeyError::Unknown(_) | KeyError::UnknownName(_) | KeyError::Destroyed(_),
+                    ) if day != today => continue,
+                    Err(error) => return Err(No::Keys(error.to_string())),
+                };
             let stored = tag.stored();
             let found = state.requests.iter().find(|r| {
                 r.day == day
