@@ -9,6 +9,8 @@
 //! - It puts large leaves into `blobs/`, which it never syncs: bounded values prevent it, and one
 //!   file there fences the store for good.
 //! - It opens an emptied file without a word: [`Store::is_empty`] and the high-water mark.
+//! - It takes a snapshot that it was still generating when the process died for a finished one, and
+//!   then does not open at all (its issue 1527): such files are removed before it looks.
 //!
 //! One tree; `apply_batch` and one `flush` a round; no flusher thread, no `flush_async`, no
 //! compression. The engine's `mode` has no effect in this version and is left alone.
@@ -30,13 +32,17 @@ use std::time::{Duration, Instant};
 /// The row that is written at each opening, to see the barrier hit.
 const PROBE_KEY: &[u8] = &[space::STORE, b'P'];
 
-/// How long reopening waits for the engine's own threads to let go of the file. They hold it while
-/// they finish the writes that were under way.
+/// How long opening waits for the engine's threads of an earlier opening in this process to let go
+/// of the file: they hold it while they finish what was under way. Other processes are kept out by
+/// our own lock, without a wait.
 const RELEASE_WAIT: Duration = Duration::from_secs(5);
 
-/// A store in a directory, with sled as its engine.
+/// A store in a directory, with sled as its engine. Dropping it closes the store for its readers
+/// too.
 pub struct SledStore {
     shared: Arc<Shared>,
+    /// Keeps other processes out, also while the engine is being reopened.
+    _lock: File,
 }
 
 /// What may be chosen about a [`SledStore`].
@@ -72,8 +78,10 @@ impl SledStore {
     /// when the system refuses.
     pub fn open(directory: &Path, options: SledOptions) -> Result<SledStore, StoreError> {
         create(directory, &options)?;
-        let engine = open_engine(directory, &options, Duration::ZERO)?;
+        let lock = lock(directory)?;
+        let engine = open_engine(directory, &options)?;
         Ok(SledStore {
+            _lock: lock,
             shared: Arc::new(Shared {
                 directory: directory.to_path_buf(),
                 options,
@@ -86,6 +94,12 @@ impl SledStore {
                 fault: std::sync::Mutex::new(None),
             }),
         })
+    }
+}
+
+impl Drop for SledStore {
+    fn drop(&mut self) {
+        self.shared.write_slot().close("the store was shut down");
     }
 }
 
@@ -123,7 +137,7 @@ impl Store for SledStore {
         let shared = &self.shared;
         shared.write_slot().close("the store is being reopened");
         // Without the lock: readers are told that the store is closed instead of waiting.
-        match open_engine(&shared.directory, &shared.options, RELEASE_WAIT) {
+        match open_engine(&shared.directory, &shared.options) {
             Ok(engine) => {
                 let mut slot = shared.write_slot();
                 slot.engine = Ok(engine);
@@ -311,9 +325,7 @@ fn create(directory: &Path, options: &SledOptions) -> Result<(), StoreError> {
     let above = parent(directory);
     create_directory(&above).map_err(refused)?;
     // Two that make the same store at once would pull it from under each other.
-    let lock = File::open(&above).map_err(refused)?;
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| StoreError::Locked)?;
+    let _lock = lock(&above)?;
     if !is_vacant(directory)? {
         return Ok(());
     }
@@ -336,6 +348,17 @@ fn create(directory: &Path, options: &SledOptions) -> Result<(), StoreError> {
     sync_directory(&above).map_err(refused)
 }
 
+/// Holds `directory` for this process until the file is dropped.
+fn lock(directory: &Path) -> Result<File, StoreError> {
+    use rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    let lock = File::open(directory).map_err(refused)?;
+    match rustix::fs::flock(&lock, NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Locked),
+        Err(e) => Err(refused(e.into())),
+    }
+}
+
 /// Whether nothing is there yet.
 fn is_vacant(directory: &Path) -> Result<bool, StoreError> {
     match fs::read_dir(directory) {
@@ -346,17 +369,14 @@ fn is_vacant(directory: &Path) -> Result<bool, StoreError> {
 }
 
 /// Opens the engine over what is truly on the disk, and proves the barrier.
-fn open_engine(
-    directory: &Path,
-    options: &SledOptions,
-    release_wait: Duration,
-) -> Result<::sled::Db, StoreError> {
+fn open_engine(directory: &Path, options: &SledOptions) -> Result<::sled::Db, StoreError> {
     no_blobs(directory)?;
+    remove_unfinished_snapshots(directory).map_err(refused)?;
     show_the_disk(&directory.join("db")).map_err(refused)?;
     let started = Instant::now();
     let engine = loop {
         match guarded(|| config(directory, options).open()) {
-            Err(StoreError::Locked) if started.elapsed() < release_wait => {
+            Err(StoreError::Locked) if started.elapsed() < RELEASE_WAIT => {
                 std::thread::sleep(Duration::from_millis(5));
             }
             opened => break opened?,
@@ -375,6 +395,25 @@ fn config(directory: &Path, options: &SledOptions) -> ::sled::Config {
         .cache_capacity(options.cache_bytes)
         // Only commits write: a flusher thread would race them to no end.
         .flush_every_ms(None)
+}
+
+/// Removes snapshots that the engine was generating when it died. None was in use: it renames one
+/// when it is finished, and only then may anything depend on it.
+fn remove_unfinished_snapshots(directory: &Path) -> io::Result<()> {
+    let mut removed = false;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path())?;
+            removed = true;
+        }
+    }
+    if removed {
+        sync_directory(directory)?;
+    }
+    Ok(())
 }
 
 /// Makes the kernel forget what it remembers of `file` and did not write: after a failed sync it

@@ -1,0 +1,210 @@
+//! What was acknowledged is never lost, not by a power cut. A child process commits under a library
+//! that watches every write (`cut.c`); at a random one the files are made to look as a disk may look
+//! after the power went, and the child dies. Another child then opens what is left and compares it,
+//! row by row, with what the acknowledged rounds had written.
+//!
+//! | file | what |
+//! |---|---|
+//! | `cut.c` | the power cut, and the model of the disk behind it |
+//! | `children.rs` | starting this test binary again as a child, with or without the cut |
+//! | `bare_store.rs` | a child's work on the store alone: the rounds, and the comparison |
+//!
+//! `PAYVAULT_CUTS` sets the number of cuts and `PAYVAULT_SEED` repeats a run; each test prints both.
+//! A child's work is one entry in [`SUBJECTS`], so another (the committer, say) is one more line.
+
+mod bare_store;
+mod children;
+
+use children::{Cut, Life, Place, Verdict, cutter};
+use payvault::store::Store;
+use payvault::store::mark::{Mark, MarkFile};
+use payvault::store::sled::{SledOptions, SledStore};
+
+/// What a child can be told to do, by name.
+const SUBJECTS: &[children::Subject] = &[children::Subject {
+    name: "store",
+    live: bare_store::live,
+    check: bare_store::check,
+}];
+
+/// Lives of one store, each ended by a cut: recovery is cut as well.
+const LIVES_OF_A_STORE: u64 = 4;
+/// A child that was not cut by then ends by itself.
+const ROUNDS_OF_A_LIFE: u64 = 150;
+/// Cuts come at a write up to this one; a life has about three a round.
+const CUT_AT_MAX: u64 = 300;
+
+/// Not a test of its own: what this binary does when it was started again as a child.
+#[test]
+fn child() {
+    children::run(SUBJECTS);
+}
+
+#[test]
+fn no_acknowledged_round_is_lost_by_a_power_cut() {
+    let Some(cutter) = cutter() else { return };
+    let cuts = setting("PAYVAULT_CUTS").unwrap_or(30);
+    let mut seeds = Seeds::new("no_acknowledged_round_is_lost_by_a_power_cut", cuts);
+    let (mut done, mut rounds, mut unbroken) = (0, 0, 0u64);
+    while done < cuts {
+        let place = Place::new();
+        let mut held = 0;
+        for _ in 0..LIVES_OF_A_STORE.min(cuts - done) {
+            let seed = seeds.next();
+            let cut = Cut::at(1 + seed % CUT_AT_MAX, seed);
+            let life = Life::of("store", &place, seeds.first, ROUNDS_OF_A_LIFE);
+            let lived = life.live(cutter, Some(&cut));
+            assert!(
+                lived.was_cut || lived.ended_well,
+                "a child failed by itself: {}",
+                lived.said
+            );
+            held = expect_whole(&life, held.max(lived.acknowledged), &cut.to_string());
+            done += u64::from(lived.was_cut);
+            unbroken += u64::from(!lived.was_cut);
+        }
+        rounds += held;
+    }
+    println!("{cuts} cuts, {unbroken} lives without one, {rounds} rounds held, none lost");
+}
+
+/// The proof that the test above can fail, and that the barrier is what makes it pass.
+#[test]
+fn without_the_barrier_rounds_are_lost() {
+    if !cfg!(any(debug_assertions, feature = "fault-injection")) {
+        println!("skipped: this build can't weaken the barrier (feature fault-injection)");
+        return;
+    }
+    let Some(cutter) = cutter() else { return };
+    // All sixty only when somebody asked for figures.
+    let stop_at_first = setting("PAYVAULT_CUTS").is_none();
+    let cuts = 60;
+    let mut seeds = Seeds::new("without_the_barrier_rounds_are_lost", cuts);
+    let (mut empty, mut older, mut broken, mut done) = (0u32, 0u32, 0u32, 0u32);
+    while u64::from(done) < cuts {
+        let place = Place::new();
+        let seed = seeds.next();
+        let cut = Cut::at(1 + seed % CUT_AT_MAX, seed);
+        let life = Life::of("store", &place, seeds.first, ROUNDS_OF_A_LIFE).without_barrier();
+        let lived = life.live(cutter, Some(&cut));
+        if !lived.was_cut {
+            continue;
+        }
+        done += 1;
+        match life.check() {
+            Verdict::Holds(0) if lived.acknowledged > 0 => empty += 1,
+            Verdict::Holds(round) if round < lived.acknowledged => older += 1,
+            Verdict::Holds(_) => {}
+            Verdict::Broken(_) | Verdict::Unopenable(_) => broken += 1,
+        }
+        if stop_at_first && empty + older + broken > 0 {
+            break;
+        }
+    }
+    println!("{done} cuts without the barrier: {empty} empty, {older} older, {broken} broken");
+    assert!(empty + older + broken > 0, "the cut harms nobody");
+}
+
+/// The engine's own answers to failing system calls: each round is settled and the store goes on.
+#[test]
+fn a_failed_sync_or_write_loses_no_acknowledged_round() {
+    let Some(cutter) = cutter() else { return };
+    let lives = setting("PAYVAULT_CUTS").unwrap_or(30).div_ceil(3);
+    let mut seeds = Seeds::new("a_failed_sync_or_write_loses_no_acknowledged_round", lives);
+    let mut settled = 0;
+    for n in 0..lives {
+        let place = Place::new();
+        let seed = seeds.next();
+        let at = 30 + seed % 150;
+        let fault = if n % 2 == 0 {
+            Cut::failed_sync(at, seed)
+        } else {
+            Cut::failed_write(at, seed)
+        };
+        let life = Life::of("store", &place, seeds.first, ROUNDS_OF_A_LIFE);
+        let lived = life.live(cutter, Some(&fault));
+        assert!(lived.ended_well, "{fault}: {}", lived.said);
+        assert_eq!(lived.acknowledged, ROUNDS_OF_A_LIFE, "{fault}");
+        settled += lived.settled;
+        expect_whole(&life, lived.acknowledged, &fault.to_string());
+    }
+    println!("{lives} faults, {settled} rounds settled after one");
+    assert!(settled > 0, "no fault ever reached a commit");
+}
+
+/// What a power cut did to databases without the barrier: the file is there, and empty.
+#[test]
+fn an_emptied_file_is_noticed_by_the_mark() {
+    let place = Place::new();
+    let life = Life::of("store", &place, 7, 20);
+    let lived = life.live_uncut();
+    assert_eq!(lived.acknowledged, 20, "{}", lived.said);
+    let mark = Mark {
+        vault: payvault::ids::VaultId::random(),
+        epoch: 1,
+        size: 20,
+        root: [1; 32],
+        keyring_generation: 1,
+        note: "note".to_owned(),
+    };
+    MarkFile::open(&place.data()).unwrap().write(&mark).unwrap();
+
+    let db = place.store();
+    std::fs::write(db.join("db"), b"").unwrap();
+    for entry in std::fs::read_dir(&db).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name().to_string_lossy().starts_with("snap.") {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    let store = SledStore::open(&db, SledOptions::default()).unwrap();
+    assert_eq!(store.is_empty(), Ok(true));
+    let file = MarkFile::open(&place.data()).unwrap();
+    assert_eq!(file.read(), Some(&mark), "the mark tells what is missing");
+}
+
+/// The store opens, is exactly some round's state, and that round is none before `acknowledged` and
+/// at most the one that was under way. Returns the round.
+fn expect_whole(life: &Life<'_>, acknowledged: u64, cut: &str) -> u64 {
+    match life.check() {
+        Verdict::Holds(round) if (acknowledged..=acknowledged + 1).contains(&round) => round,
+        other => {
+            let kept = life.keep();
+            panic!("{cut}: {acknowledged} was acknowledged, but {other:?}; kept in {kept:?}")
+        }
+    }
+}
+
+fn setting(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is a number")),
+    )
+}
+
+/// Seeds of the lives of one test, from `PAYVAULT_SEED` or the clock.
+struct Seeds {
+    first: u64,
+    state: u64,
+}
+
+impl Seeds {
+    fn new(test: &str, cuts: u64) -> Seeds {
+        let first = setting("PAYVAULT_SEED").unwrap_or_else(|| {
+            let [a, b, c, d] = payvault::ids::random::<4>();
+            u64::from(u32::from_be_bytes([a, b, c, d]))
+        });
+        println!("{test}: PAYVAULT_SEED={first} PAYVAULT_CUTS={cuts}");
+        // Each test goes its own way from the same seed.
+        let own = test.bytes().fold(first, |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(u64::from(byte))
+        });
+        Seeds { first, state: own }
+    }
+
+    fn next(&mut self) -> u64 {
+        // Fits the C library's and the environment's numbers.
+        bare_store::Chance::step(&mut self.state) >> 16
+    }
+}
