@@ -138,8 +138,8 @@ fn leaves(reader: &dyn Reader, from: u64, to: u64) -> Result<Vec<[u8; 32]>, Load
 /// # Errors
 /// When the store fails or has no such page.
 pub fn page_of(reader: &dyn Reader, index: u64) -> Result<Vec<u8>, LoadError> {
-    let key = super::rows::page_key(index);
-    let row = reader.floor(space::ENTRIES, &key)?;
+    // `floor` takes the key without its space.
+    let row = reader.floor(space::ENTRIES, &index.to_be_bytes())?;
     let (_, bytes) = row.ok_or(LoadError::damaged("the ledger", "a page is missing"))?;
     Ok(bytes)
 }
