@@ -64,7 +64,8 @@ impl Batch<'_> {
                 .request_tag(day, principal, code, request.expose())
             {
                 Ok(tag) => tag,
-                Err(KeyError::Unknown(_) | KeyError::Destroyed(_)) if day != today => continue,
+                // Nothing was asked yesterday.
+                Err(KeyError::UnknownName(_) | KeyError::Destroyed(_)) if day != today => continue,
                 Err(error) => return Err(No::Keys(error.to_string())),
             };
             let stored = tag.stored();
