@@ -4,4 +4,7 @@
 mod house;
 mod ledger;
 
+mod last_use;
+mod retries;
 mod road;
+mod strangers;
