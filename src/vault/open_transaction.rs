@@ -6,6 +6,7 @@ use super::state::{TokenState, TransactionState};
 use crate::clock::{DAY_MS, Timestamp};
 use crate::ids::TransactionId;
 use crate::ledger::Entry;
+use crate::limits;
 use crate::payment::Selector;
 use crate::policy::{Denial, Relation, Rpc, Terms, judge};
 
@@ -29,17 +30,28 @@ impl Batch<'_> {
             return Err(Denial::SiteNotAllowed.into());
         }
         let ids = self.transaction_ids(caller, request);
-        if let Some(id) = ids.iter().copied().find(|id| self.exists(*id)) {
-            return self.on(id, entry, |_, state, _| {
-                if state.terms_digest == terms.digest() {
-                    Ok(Act::Seen(Done::Opened {
-                        transaction: id,
-                        entry: state.opened_entry,
-                    }))
-                } else {
-                    Err(Denial::RequestIdReused.into())
+        for id in ids.iter().copied() {
+            if !self.exists(id) {
+                continue;
+            }
+            let earlier = self.on(id, entry, |batch, state, _| {
+                if batch.now.since_ms(state.opened_at) >= limits::REQUEST_MEMORY_MS {
+                    // Forgotten: yesterday's request, and a day has passed since.
+                    return Ok(Act::Seen(None));
                 }
-            });
+                if state.terms_digest != terms.digest() {
+                    return Err(Denial::RequestIdReused.into());
+                }
+                Ok(Act::Seen(Some(Done::Opened {
+                    transaction: id,
+                    entry: state.opened_entry,
+                })))
+            })?;
+            if let Some(done) = earlier {
+                return Ok(done);
+            }
+            entry.transaction = None;
+            entry.prev = None;
         }
         if terms.expires_at <= self.now || terms.release_until <= self.now {
             return Err(Denial::Expired.into());

@@ -1,0 +1,10 @@
+//! The vault through its one door, without the network: what it promises, and what it does when
+//! the store, the clock, the disk's content or a caller is not what it should be.
+
+mod house;
+mod ledger;
+
+mod last_use;
+mod retries;
+mod road;
+mod strangers;
