@@ -2,7 +2,7 @@
 //! the state after any round can be computed again and compared row by row.
 
 use crate::children::{Orders, Verdict, acknowledged, settled, store_in};
-use payvault::keys::envelope::Sealed;
+use payvault::keys::Sealed;
 use payvault::store::sled::{SledOptions, SledStore};
 use payvault::store::{
     CommitError, HEAD_KEY, Key, RoundId, Settled, Store, StoreError, StoredValue, WriteSet,
