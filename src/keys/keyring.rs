@@ -595,7 +595,8 @@ mod tests {
     #[test]
     fn a_key_past_its_date_is_not_found_and_a_past_bucket_is_not_made() {
         let (_dir, mut keyring) = testing::keyring();
-        let end = Timestamp(u64::from(DAY + 1) * DAY_MS);
+        // 72 hours after the end of its day.
+        let end = Timestamp(u64::from(DAY + 4) * DAY_MS);
         assert!(keyring.find(&release(), Timestamp(end.0 - 1)).is_some());
         assert_eq!(keyring.find(&release(), end), None);
         let made = keyring.ensure(&[KeyName::Vault, release()], end);

@@ -310,7 +310,7 @@ mod tests {
             let limits = KeyName::parse(text).unwrap().limits(NOW);
             (limits.not_after_encrypt, limits.not_after_decrypt)
         };
-        let end = at("2026-11-24T00:00:00Z");
+        let end = at("2026-11-27T00:00:00Z");
         assert_eq!(dates("release/nl/20780"), (end, end));
         let end = at("2026-11-25T00:00:00Z");
         assert_eq!(dates("replay/20780"), (end, end));

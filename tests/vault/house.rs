@@ -271,7 +271,7 @@ impl Home {
     /// An orderly stop.
     pub fn close(&mut self) {
         if let Some(vault) = self.vault.take() {
-            vault.close(Note::Stopped);
+            vault.close(Note::Stopped, Caller::vault());
         }
     }
 
