@@ -1,13 +1,25 @@
 //! Exports: a range of the ledger as lines that can be verified offline (`docs/format.md` §7.3).
+//!
+//! The export is itself an entry, on stable storage before the first byte leaves, and is fixed to
+//! a checkpoint that covers that entry while writes go on. It is read and written page by page on
+//! a thread of the blocking pool, so memory stays flat for any size.
 
 use super::Vault;
-use super::command::{Caller, Refusal};
+use super::command::{Caller, Done, Refusal, Work};
+use super::load::{Tiles, page_of};
+use super::proofs::{Content, open_entry, unreadable};
+use super::publish::Published;
 use crate::clock::Timestamp;
-use crate::ids::Site;
-use crate::ledger::Event;
-use crate::policy::Principal;
-use std::sync::Arc;
+use crate::ids::{PrincipalId, Site};
+use crate::ledger::{Event, ExportHeader, Exporter, Filter, Opened, Page};
+use crate::limits;
+use crate::policy::{self, Denial, Principal, Rpc};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
+
+/// Pieces that wait for a slow auditor.
+const PIECES_WAITING: usize = 4;
 
 /// What an auditor asks for.
 pub struct ExportRequest {
@@ -32,16 +44,236 @@ pub struct ExportRequest {
 /// Whole lines, or why no more come.
 pub type Piece = Result<Vec<u8>, Refusal>;
 
+impl ExportRequest {
+    /// What is shown to `auditor`: of its sites those that were asked for.
+    ///
+    /// # Errors
+    /// [`Denial::SiteNotAllowed`] when it asks for a site that it does not serve.
+    fn filter(&self, auditor: &Principal) -> Result<Filter, Denial> {
+        let sites = match self.site {
+            Some(site) if auditor.serves(site) => vec![site],
+            Some(_) => return Err(Denial::SiteNotAllowed),
+            None => auditor.sites.clone(),
+        };
+        Ok(Filter {
+            sites,
+            kinds: self.kinds.clone(),
+            from_time: self.from_time,
+            to_time: self.to_time,
+        })
+    }
+
+    /// The request in words, for its entry.
+    fn detail(&self) -> Vec<(&'static str, String)> {
+        let mut detail = vec![
+            ("from", self.from.to_string()),
+            ("reason", self.reason.clone()),
+            ("ticket", self.ticket.clone()),
+        ];
+        if let Some(to) = self.to {
+            detail.push(("to", to.to_string()));
+        }
+        if let Some(site) = self.site {
+            detail.push(("only_site", site.to_string()));
+        }
+        if !self.kinds.is_empty() {
+            let kinds: Vec<&str> = self.kinds.iter().map(|kind| kind.as_str()).collect();
+            detail.push(("only_kinds", kinds.join(" ")));
+        }
+        for (name, time) in [("from_time", self.from_time), ("to_time", self.to_time)] {
+            if let Some(time) = time {
+                detail.push((name, time.to_string()));
+            }
+        }
+        detail
+    }
+}
+
 impl Vault {
-    /// x
+    /// Begins an export. Its pieces come as they are read; a receiver that is dropped ends it. The
+    /// auditor's standing is looked at again with every page.
+    ///
+    /// # Errors
+    /// What the door says, [`Denial::SiteNotAllowed`], [`Denial::TooMany`] when the auditor has
+    /// two under way, [`Denial::InvalidRequest`] for a range that begins past the ledger.
     pub async fn export(
         self: &Arc<Self>,
         caller: Caller,
-        principal: &Principal,
+        auditor: &Principal,
         request: ExportRequest,
         deadline_ms: u64,
     ) -> Result<mpsc::Receiver<Piece>, Refusal> {
-        let _ = (caller, principal, request, deadline_ms);
-        Err(Refusal::Sealed)
+        let turn = Turn::take(&self.exports, auditor.id)?;
+        let filter = match request.filter(auditor) {
+            Ok(filter) => filter,
+            Err(denial) => {
+                let refused = Work::Refused {
+                    rpc: Rpc::ExportLog,
+                    denial,
+                    transaction: None,
+                };
+                self.ask(caller, refused, deadline_ms).await?;
+                return Err(Refusal::Denied(denial));
+            }
+        };
+        let work = Work::Export {
+            detail: request.detail(),
+        };
+        let Done::Noted { entry } = self.ask(caller, work, deadline_ms).await? else {
+            return Err(Refusal::Unavailable("an export got another answer"));
+        };
+        let published = self
+            .publisher
+            .reaches(entry + 1)
+            .await
+            .ok_or(Refusal::Sealed)?;
+        let size = published.checkpoint.size;
+        let to = request.to.unwrap_or(size).min(size);
+        if request.from > to {
+            return Err(Refusal::Denied(Denial::InvalidRequest));
+        }
+        let (sender, pieces) = mpsc::channel(PIECES_WAITING);
+        let vault = Arc::clone(self);
+        let job = Job {
+            from: request.from,
+            to,
+            filter,
+            auditor: auditor.id,
+            auditor_name: auditor.name.clone(),
+            reason: request.reason,
+            ticket: request.ticket,
+            published,
+        };
+        tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            if let Err(refusal) = job.write(&vault, &sender) {
+                // The auditor may have left; then nobody needs to know.
+                let _ = sender.blocking_send(Err(refusal));
+            }
+        });
+        Ok(pieces)
+    }
+}
+
+/// One export.
+struct Job {
+    from: u64,
+    to: u64,
+    filter: Filter,
+    auditor: PrincipalId,
+    auditor_name: String,
+    reason: String,
+    ticket: String,
+    published: Published,
+}
+
+impl Job {
+    fn write(self, vault: &Vault, pieces: &mpsc::Sender<Piece>) -> Result<(), Refusal> {
+        let reader = vault.reader.as_ref();
+        let size = self.published.checkpoint.size;
+        let boundaries = vault
+            .tree()
+            .boundaries(self.from, self.to, size, &Tiles(reader))
+            .map_err(unreadable)?;
+        let header = ExportHeader {
+            vault: vault.id,
+            epoch: vault.head().epoch,
+            from: self.from,
+            to: self.to,
+            filter: self.filter,
+            requested_by: self.auditor,
+            requested_by_name: self.auditor_name,
+            reason: self.reason,
+            ticket: self.ticket,
+            at: vault.clock.now(),
+            checkpoint: self.published.note.to_string(),
+            boundaries,
+        };
+        let mut lines = Vec::with_capacity(limits::EXPORT_PIECE_BYTES);
+        let mut exporter =
+            Exporter::begin(&header, &vault.signing, &mut lines).map_err(unreadable)?;
+        while let Some(next) = exporter.next() {
+            still_admitted(vault, self.auditor)?;
+            let row = page_of(reader, next).map_err(unreadable)?;
+            let page = Page::parse(&row).map_err(unreadable)?;
+            let mut found = false;
+            while let Some(stored) = exporter.next().and_then(|index| page.entry(index)) {
+                found = true;
+                let content = open_entry(&vault.ring(), stored)?;
+                match content {
+                    Content::Open(read) => {
+                        let opened = Opened::parse(&read.content).map_err(unreadable)?;
+                        exporter
+                            .entry(stored, &read.bucket, &opened, &mut lines)
+                            .map_err(unreadable)?;
+                    }
+                    Content::Erased(bucket) => exporter
+                        .erased(stored, &bucket, &mut lines)
+                        .map_err(unreadable)?,
+                }
+                if lines.len() >= limits::EXPORT_PIECE_BYTES / 2 && !send(pieces, &mut lines) {
+                    return Ok(());
+                }
+            }
+            if !found {
+                return Err(unreadable("a page lacks an entry"));
+            }
+        }
+        exporter.end(&mut lines).map_err(unreadable)?;
+        send(pieces, &mut lines);
+        Ok(())
+    }
+}
+
+/// Sends what was gathered; false when the auditor has left.
+fn send(pieces: &mpsc::Sender<Piece>, lines: &mut Vec<u8>) -> bool {
+    let next = Vec::with_capacity(limits::EXPORT_PIECE_BYTES);
+    pieces
+        .blocking_send(Ok(std::mem::replace(lines, next)))
+        .is_ok()
+}
+
+/// Whether the auditor may still read: not disabled, agreement in force.
+fn still_admitted(vault: &Vault, auditor: PrincipalId) -> Result<(), Refusal> {
+    let registry = vault.registry();
+    let principal = registry
+        .principal(auditor)
+        .ok_or(Refusal::Denied(Denial::PrincipalDisabled))?;
+    policy::admit(Rpc::ExportLog, principal, true, vault.clock.now()).map_err(Refusal::Denied)
+}
+
+/// One of the exports that a principal may have under way.
+struct Turn {
+    counts: Arc<Mutex<HashMap<PrincipalId, usize>>>,
+    of: PrincipalId,
+}
+
+impl Turn {
+    fn take(
+        counts: &Arc<Mutex<HashMap<PrincipalId, usize>>>,
+        of: PrincipalId,
+    ) -> Result<Turn, Refusal> {
+        let mut running = counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = running.entry(of).or_default();
+        if *count >= limits::EXPORTS_PER_PRINCIPAL_MAX {
+            return Err(Refusal::Denied(Denial::TooMany));
+        }
+        *count += 1;
+        Ok(Turn {
+            counts: Arc::clone(counts),
+            of,
+        })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut running = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = running.get_mut(&self.of) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                running.remove(&self.of);
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use super::command::Refusal;
 use super::load::{Tiles, page_of};
 use super::publish::Published;
 use super::rows::Row;
-use crate::ids::{PrincipalId, Site};
+use crate::ids::PrincipalId;
 use crate::keys::{KeyId, KeyName, Keyring, Sealed};
 use crate::ledger::{Hash, Leaf, Opened, Page, PageEntry, Recorded, Tree};
 use crate::policy::Denial;
@@ -29,8 +29,6 @@ pub struct IssuedReceipt {
 pub(super) struct ReadEntry {
     /// Bucket id in text.
     pub bucket: String,
-    /// Its site.
-    pub site: Site,
     /// Sealed content, opened: seed and JSON.
     pub content: SecretBuffer,
 }
@@ -104,7 +102,7 @@ impl Vault {
             .map_err(unreadable)?;
         Ok(IssuedReceipt {
             index,
-            entry: crate::ledger::open_line(index, &read.bucket, opened.json, &leaf),
+            entry: crate::ledger::open_line(index, &read.bucket, &leaf, opened.json),
             path,
             published,
         })
@@ -163,7 +161,6 @@ pub(super) fn open_entry(ring: &Keyring, stored: &PageEntry<'_>) -> Result<Conte
     let content = ring.open(&row.place(), &sealed).map_err(unreadable)?;
     Ok(Content::Open(ReadEntry {
         bucket: name.to_string(),
-        site,
         content,
     }))
 }

@@ -2,6 +2,7 @@
 
 use crate::house::{Serving, request_id};
 use payvault::api::proto as pb;
+use payvault::ledger::{VerifierKey, verify_export};
 use pb::payment_details::Kind;
 use tonic::Code;
 use tonic_types::StatusExt;
@@ -155,5 +156,45 @@ async fn what_was_entered_is_what_a_party_gets_and_nobody_else() {
         let reason = refused.get_details_error_info().map(|info| info.reason);
         assert_eq!(reason.as_deref(), Some("ROLE_NOT_ALLOWED"));
     }
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_verifies_and_a_changed_copy_does_not() {
+    let mut serving = Serving::start().await;
+    let transaction = open(&serving, 2).await;
+    let token = tokenize(&serving, &transaction).await;
+    serving
+        .vault("processor-a")
+        .redeem(redemption(&transaction, &token))
+        .await
+        .expect("a party redeems");
+    let export = serving.export().await;
+    let checkpoint = serving
+        .ledger("portal")
+        .get_checkpoint(pb::GetCheckpointRequest {})
+        .await
+        .expect("a checkpoint")
+        .into_inner();
+    let key = VerifierKey::parse(&checkpoint.verifier_key).expect("a key");
+    let keys = std::slice::from_ref(&key);
+    let report = verify_export(&export[..], keys).expect("it verifies");
+    assert!(report.open > 40, "{report}");
+
+    let lines: Vec<&[u8]> = export.split_inclusive(|b| *b == b'\n').collect();
+    let mut flipped = export.clone();
+    let at = lines[..7].concat().len() + 60;
+    flipped[at] ^= 1;
+    assert_eq!(
+        verify_export(&flipped[..], keys).expect_err("flipped").line,
+        8
+    );
+    let removed = [lines[..7].concat(), lines[8..].concat()].concat();
+    assert_eq!(
+        verify_export(&removed[..], keys).expect_err("removed").line,
+        8
+    );
+    let cut = lines[..9].concat();
+    assert_eq!(verify_export(&cut[..], keys).expect_err("cut").line, 10);
     serving.stop().await;
 }
