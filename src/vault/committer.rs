@@ -275,7 +275,11 @@ impl Committer {
                     what,
                     "a commit's outcome is unknown; looking"
                 );
-                match self.store.settle(id) {
+                let settled = self.store.settle(id);
+                // The store was reopened on the way: before the next round, what it holds is
+                // compared with what was acknowledged.
+                self.fenced = true;
+                match settled {
                     Ok(Settled::Committed) => Ok(Durable::attest()),
                     Ok(Settled::Absent) => Err(Failed::Refuse(Refusal::Unavailable(
                         "the store failed; retry",
