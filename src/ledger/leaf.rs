@@ -30,6 +30,15 @@ impl Facet {
     /// All three, in the order in which salts and commitments are listed.
     pub const ALL: [Facet; 3] = [Facet::Site, Facet::Kind, Facet::Body];
 
+    /// Its name in a closed line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Facet::Site => "site",
+            Facet::Kind => "kind",
+            Facet::Body => "body",
+        }
+    }
+
     /// Its place in a list of salts or commitments.
     pub const fn place(self) -> usize {
         self as usize - 1

@@ -10,26 +10,44 @@ mod checkpoint;
 mod entry;
 mod error;
 mod event;
+mod export;
+mod fault;
+mod filter;
 mod hash;
 mod key;
 mod leaf;
+mod line_reader;
+mod lines;
 mod note;
 mod page;
+mod receipt;
+mod report;
 mod tiles;
 mod tree;
+mod verify;
+mod window;
+
+#[cfg(test)]
+mod tests;
 
 pub use bucket::Bucket;
 pub use checkpoint::{Checkpoint, origin};
 pub use entry::{Entry, Outcome, Recorded};
 pub use error::{LedgerError, NoteFault, ProofRefused};
 pub use event::{DETAIL_KEY, Event};
+pub use export::{ExportHeader, Exporter, Shown, open_line};
+pub use fault::{Fault, VerifyError};
+pub use filter::{Filter, Miss};
 pub use hash::{Hash, from_base64, to_base64};
 pub use key::VerifierKey;
 pub use leaf::{Facet, Leaf, Opened, commitment, facets_digest, leaf_hash, salts, seal_content};
 pub use note::Note;
 pub use page::{Page, PageEntry, PageRow, encode_pages};
+pub use receipt::Receipt;
+pub use report::{ReceiptReport, Report};
 pub use tiles::{HALF_BYTES, HALF_HASHES, HalfTile, Staged, TileSource, Tree};
 pub use tree::{
     Boundaries, Frontier, Hashes, consistency_path, empty_root, inclusion_path, node_hash,
     range_boundaries, root_from_boundaries, root_of_prefix, verify_consistency, verify_inclusion,
 };
+pub use verify::{verify_export, verify_receipt};

@@ -1,0 +1,1 @@
+//! Tests that need several files of the ledger at once.
