@@ -119,7 +119,7 @@ async fn tick(gate: Arc<Gate>, refused: Arc<RefusedHandshakes>) {
         count += 1;
         let Some(vault) = gate.vault() else { continue };
         vault.tick();
-        if count % 60 != 0 {
+        if !count.is_multiple_of(60) {
             continue;
         }
         let counts: Vec<(String, u64)> = refused

@@ -77,6 +77,9 @@ pub struct Committer {
     last_housekeeping_ms: Option<u64>,
 }
 
+/// A command's answer, locked until its round is durable.
+type Judged = Withheld<Result<Done, Refusal>>;
+
 /// Why a round was not committed.
 enum Failed {
     /// Try again from the start.
@@ -174,10 +177,7 @@ impl Committer {
 
     /// Judges the commands and commits what they do. Nothing in memory changes unless it returns
     /// `Ok`.
-    fn attempt(
-        &mut self,
-        asks: &[Ask],
-    ) -> Result<(Vec<Withheld<Result<Done, Refusal>>>, Durable), Failed> {
+    fn attempt(&mut self, asks: &[Ask]) -> Result<(Vec<Judged>, Durable), Failed> {
         let now = self.effective_now();
         let step = self.clock_step();
         self.ensure_keys(asks, now)?;
