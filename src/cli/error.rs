@@ -33,7 +33,7 @@ pub enum CliError {
     #[error("can't write the result or read the answer: {0}")]
     Terminal(#[from] std::io::Error),
     /// No connection to the vault.
-    #[error("{0}; is it running, and is this the right address?")]
+    #[error("{}; is it running, and is this the right address?", with_causes(.0))]
     Connect(#[from] ConnectError),
     /// What the vault answered instead.
     #[error(transparent)]
@@ -69,6 +69,21 @@ pub enum CliError {
     /// Anything else that ended the command.
     #[error("{0}")]
     Failed(String),
+}
+
+/// An error and what caused it: transport errors say nothing by themselves.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = error.source();
+    }
+    text
 }
 
 fn describe_verification(line: Option<u64>, problem: &str) -> String {

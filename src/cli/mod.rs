@@ -250,7 +250,7 @@ mod tests {
              --purpose authorize,refund --uses-max 3 --release 30d --releases-per-hour 1000",
             "payvault allow remove --site nl --portal shop-nl --processor acme",
             "payvault approve act_x",
-            "payvault log checkpoint",
+            "payvault log checkpoint --ledger-key K",
             "payvault log export --reason yearly --ticket AUD-7 -o audit.jsonl",
             "payvault log verify audit.jsonl --key K",
             "payvault log verify-receipt r.json --key K --json",

@@ -15,7 +15,7 @@ use serde_json::json;
 pub struct CheckpointArgs {
     /// Check its signature against the key that you were given
     #[arg(long, value_name = "KEY")]
-    key: Option<String>,
+    ledger_key: Option<String>,
     #[command(flatten)]
     connection: ConnectionArgs,
 }
@@ -26,10 +26,10 @@ pub struct CheckpointArgs {
 /// What the vault says; exit code 6 when the given key didn't sign it.
 pub async fn run(args: CheckpointArgs, output: Output) -> Result<(), CliError> {
     let given = args
-        .key
+        .ledger_key
         .map(|text| VerifierKey::parse(text.trim()))
         .transpose()
-        .map_err(|error| CliError::Usage(format!("--key: {error}")))?;
+        .map_err(|error| CliError::Usage(format!("--ledger-key: {error}")))?;
     let mut client = args.connection.read()?.open_as_known().await?;
     let answer = client
         .ledger
