@@ -335,9 +335,11 @@ impl Committer {
         Ok(())
     }
 
-    /// Wall time, never below the last entry's.
+    /// The time that entries get: wall time, or, while that is suspect, what monotonic time makes
+    /// of the last wall time that was not, so that a clock that jumped ahead does not drag the
+    /// ledger along. Never below the last entry's.
     fn effective_now(&self) -> Timestamp {
-        self.clock.now().max(self.head.last_time)
+        self.clock_step().believed.max(self.head.last_time)
     }
 
     /// Holds wall time against monotonic time.
@@ -350,6 +352,7 @@ impl Committer {
             suspect,
             changed: suspect != self.clock_suspect,
             off_ms,
+            believed: if suspect { expected } else { wall },
             in_step: if suspect {
                 self.in_step
             } else {
@@ -536,6 +539,7 @@ pub(super) struct ClockStep {
     pub suspect: bool,
     pub changed: bool,
     pub off_ms: u64,
+    believed: Timestamp,
     in_step: (Timestamp, u64),
 }
 

@@ -269,6 +269,13 @@ impl Vault {
     }
 }
 
+impl Drop for Vault {
+    /// The committer's thread ends with the queue; the publisher's has to be told.
+    fn drop(&mut self) {
+        self.publisher.stop();
+    }
+}
+
 /// How many commands of each principal wait: nobody may fill the queue alone.
 #[derive(Default)]
 struct Shares {
