@@ -77,6 +77,9 @@ pub struct Committer {
     last_housekeeping_ms: Option<u64>,
 }
 
+/// What a round decided, locked, and what unlocks it.
+type Judged = (Vec<Withheld<Result<Done, Refusal>>>, Durable);
+
 /// Why a round was not committed.
 enum Failed {
     /// Try again from the start.
@@ -174,10 +177,19 @@ impl Committer {
 
     /// Judges the commands and commits what they do. Nothing in memory changes unless it returns
     /// `Ok`.
-    fn attempt(
-        &mut self,
-        asks: &[Ask],
-    ) -> Result<(Vec<Withheld<Result<Done, Refusal>>>, Durable), Failed> {
+    fn attempt(&mut self, asks: &[Ask]) -> Result<Judged, Failed> {
+        let judged = self.judge_and_commit(asks);
+        if judged.is_ok() {
+            self.floods.keep();
+            self.rates.keep();
+        } else {
+            self.floods.undo();
+            self.rates.undo();
+        }
+        judged
+    }
+
+    fn judge_and_commit(&mut self, asks: &[Ask]) -> Result<Judged, Failed> {
         let now = self.effective_now();
         let step = self.clock_step();
         self.ensure_keys(asks, now)?;
@@ -461,6 +473,7 @@ impl Committer {
         if self.floods.has_ended(self.effective_now()) {
             let _ = self.attempt(&[ask]);
         }
+        self.floods.forget_quiet(self.effective_now());
     }
 
     /// Reopens the store and compares it with what callers were told.
