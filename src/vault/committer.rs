@@ -434,25 +434,31 @@ impl Committer {
                 .unwrap_or_else(PoisonError::into_inner);
             ring.list()
                 .filter(|key| key.state() != KeyState::Destroyed && has_ended(&key.name(), now))
-                .map(|key| (key.id(), key.name()))
+                .map(|key| (key.id(), key.name(), key.state()))
                 .collect()
         };
         if ended.is_empty() {
             return Ok(());
         }
-        let ids: Vec<_> = ended.iter().map(|(id, _)| *id).collect();
+        let ids: Vec<_> = ended.iter().map(|(id, ..)| *id).collect();
+        // A destruction that failed half-way left its keys pending.
+        let not_pending: Vec<_> = ended
+            .iter()
+            .filter(|(_, _, state)| *state != KeyState::PendingDestruction)
+            .map(|(id, ..)| *id)
+            .collect();
         let mut ring = self
             .shared
             .ring
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         let destroyed = ring
-            .change_state(&ids, KeyState::PendingDestruction, now)
+            .change_state(&not_pending, KeyState::PendingDestruction, now)
             .and_then(|()| ring.destroy(&ids, now));
         match destroyed {
             Ok(()) => {
                 self.unannounced
-                    .extend(ended.into_iter().map(|(_, name)| name));
+                    .extend(ended.into_iter().map(|(_, name, _)| name));
             }
             Err(error) => tracing::error!(alarm = "keyring", %error, "a key can't be destroyed"),
         }
