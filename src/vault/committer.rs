@@ -158,9 +158,12 @@ impl Committer {
             let refusal = Refusal::Unavailable("the high-water mark can't be written");
             return answer_all(asks, &refusal);
         }
-        let _watched = self.watchdog.begin(self.clock.monotonic_ms());
         for attempt in 0..ATTEMPTS_MAX {
-            match self.attempt(&asks) {
+            let watched = self.watchdog.begin(self.clock.monotonic_ms());
+            let outcome = self.attempt(&asks);
+            // Before anyone is answered: what callers do next is no part of the round.
+            drop(watched);
+            match outcome {
                 Ok((results, durable)) => {
                     for (ask, result) in asks.into_iter().zip(results) {
                         // A caller that left meanwhile learns nothing; the entry stands.
