@@ -98,13 +98,15 @@ impl Committer {
         clock: Clock,
         publisher: Publisher,
     ) -> Committer {
+        // A clock that shows a time before the last entry's is suspect from the start.
+        let begin = clock.now().max(loaded.head.last_time);
         Committer {
             store,
             shared,
             head: loaded.head,
             floods: Floods::new(settings.denials_per_minute),
             settings,
-            in_step: (clock.now(), clock.monotonic_ms()),
+            in_step: (begin, clock.monotonic_ms()),
             clock,
             codes: SecurityCodes::default(),
             rates: ReleaseRates::default(),
@@ -350,9 +352,17 @@ impl Committer {
         Ok(())
     }
 
-    /// Wall time, never below the last entry's.
+    /// Wall time, never below the last entry's. While wall time is suspect: the time at which it
+    /// was last in step, and what has passed since. Otherwise one entry under a clock that was set
+    /// a year ahead would keep effective time there, and end every key that is due by then.
     fn effective_now(&self) -> Timestamp {
-        self.clock.now().max(self.head.last_time)
+        let step = self.clock_step();
+        let now = if step.suspect {
+            step.expected
+        } else {
+            self.clock.now()
+        };
+        now.max(self.head.last_time)
     }
 
     /// Holds wall time against monotonic time.
@@ -365,6 +375,7 @@ impl Committer {
             suspect,
             changed: suspect != self.clock_suspect,
             off_ms,
+            expected,
             in_step: if suspect {
                 self.in_step
             } else {
@@ -558,6 +569,7 @@ pub(super) struct ClockStep {
     pub suspect: bool,
     pub changed: bool,
     pub off_ms: u64,
+    expected: Timestamp,
     in_step: (Timestamp, u64),
 }
 
