@@ -86,6 +86,8 @@ enum Failed {
     Again,
     /// Answer every caller with this.
     Refuse(Refusal),
+    /// The same; and nobody knows yet whether the round is durable.
+    Unknown(Refusal),
 }
 
 impl Committer {
@@ -174,7 +176,9 @@ impl Committer {
                     return;
                 }
                 Err(Failed::Again) => tracing::debug!(attempt, "the round is judged again"),
-                Err(Failed::Refuse(refusal)) => return answer_all(asks, &refusal),
+                Err(Failed::Refuse(refusal) | Failed::Unknown(refusal)) => {
+                    return answer_all(asks, &refusal);
+                }
             }
         }
         answer_all(asks, &Refusal::Unavailable("the store is contended"));
@@ -275,7 +279,15 @@ impl Committer {
         drop(tree);
         let outcome = round.commit(id, &writes);
         drop(ring);
-        let durable = self.settle(outcome, id)?;
+        let durable = match self.settle(outcome, id) {
+            Ok(durable) => durable,
+            Err(failed) => {
+                if let Failed::Unknown(_) = failed {
+                    self.wipe_codes_of(&effects);
+                }
+                return Err(failed);
+            }
+        };
         self.apply(head, staged, effects, step)?;
         Ok((results, durable))
     }
@@ -301,10 +313,20 @@ impl Committer {
                     Ok(Settled::Absent) => Err(Failed::Refuse(Refusal::Unavailable(
                         "the store failed; retry",
                     ))),
-                    Err(error) => Err(fence(&mut self.fenced, &error.to_string())),
+                    Err(error) => Err(unknown(fence(&mut self.fenced, &error.to_string()))),
                 }
             }
-            Err(CommitError::Fatal(what)) => Err(fence(&mut self.fenced, &what)),
+            Err(CommitError::Fatal(what)) => Err(unknown(fence(&mut self.fenced, &what))),
+        }
+    }
+
+    /// Wipes the codes that a round gave out or ended, when it may or may not have come about: if
+    /// it did, they must be gone.
+    fn wipe_codes_of(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            if let Effect::Released(selector, _) | Effect::Wipe(selector) = effect {
+                self.codes.wipe(selector);
+            }
         }
     }
 
@@ -562,6 +584,14 @@ fn fence(fenced: &mut bool, what: &str) -> Failed {
         "the store failed; nothing is read or written until it was reopened"
     );
     Failed::Refuse(Refusal::Unavailable("the store failed; retry"))
+}
+
+/// The same failure, of a round that may be durable.
+fn unknown(failed: Failed) -> Failed {
+    match failed {
+        Failed::Refuse(refusal) => Failed::Unknown(refusal),
+        other => other,
+    }
 }
 
 /// How wall time stands against monotonic time.
