@@ -302,22 +302,7 @@ impl Batch<'_> {
     pub(super) fn note(&mut self, note: &Note, entry: &mut Entry) -> Result<Done, No> {
         match note {
             Note::Tick => {
-                for (source, count) in self.floods.ended(self.now) {
-                    let mut sum =
-                        Entry::new(Event::DenialsSummed, Outcome::Denied, Site::VAULT, self.now);
-                    sum.epoch = self.head.epoch;
-                    sum.actor = source.principal;
-                    if let Some(p) = source.principal.and_then(|id| self.registry.principal(id)) {
-                        sum.actor_name = p.name.clone();
-                        sum.role = p.role.as_str();
-                    }
-                    sum.origin = match source.origin {
-                        origin if origin.is_empty() => "-".to_owned(),
-                        origin => origin,
-                    };
-                    sum.detail.insert("count", count.to_string());
-                    self.enter(&mut sum)?;
-                }
+                self.sum_refusals(false)?;
                 return Ok(Done::Noted {
                     entry: self.next_index(),
                 });
@@ -349,10 +334,31 @@ impl Batch<'_> {
                 entry.reason = Denial::BadSecret.as_str();
                 entry.detail.insert("count", count.to_string());
             }
-            Note::Created | Note::Stopped | Note::Unsealed | Note::Sealed => {}
+            Note::Stopped | Note::Sealed => self.sum_refusals(true)?,
+            Note::Created | Note::Unsealed => {}
         }
         let entry = self.enter(entry)?.index;
         Ok(Done::Noted { entry })
+    }
+
+    /// Writes how many refusals got no entry of their own.
+    fn sum_refusals(&mut self, all: bool) -> Result<(), No> {
+        for (source, count) in self.floods.sums(self.now, all) {
+            let mut sum = Entry::new(Event::DenialsSummed, Outcome::Denied, Site::VAULT, self.now);
+            sum.epoch = self.head.epoch;
+            sum.actor = source.principal;
+            if let Some(p) = source.principal.and_then(|id| self.registry.principal(id)) {
+                sum.actor_name = p.name.clone();
+                sum.role = p.role.as_str();
+            }
+            sum.origin = match source.origin {
+                origin if origin.is_empty() => "-".to_owned(),
+                origin => origin,
+            };
+            sum.detail.insert("count", count.to_string());
+            self.enter(&mut sum)?;
+        }
+        Ok(())
     }
 
     /// Seals a row of the vault's own and puts it into the round.

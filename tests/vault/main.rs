@@ -4,6 +4,7 @@
 mod house;
 mod ledger;
 
+mod faults;
 mod last_use;
 mod retries;
 mod road;
