@@ -162,7 +162,7 @@ fn a_failed_sync_or_write_loses_no_acknowledged_round() {
     for n in 0..lives {
         let place = Place::new();
         let seed = seeds.next();
-        let at = 30 + seed % 150;
+        let at = 1 + seed % 180;
         let fault = if n % 2 == 0 {
             Cut::failed_sync(at, seed)
         } else {
