@@ -56,7 +56,7 @@ impl Dev {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
-            .open(dir.join("dev.log"))
+            .open(dir.with_extension("log"))
             .expect("a log");
         let mut child = Command::new(env!("CARGO_BIN_EXE_payvault"))
             .args(["dev", "--port", "0", "--dir"])
@@ -74,7 +74,7 @@ impl Dev {
             assert!(
                 began.elapsed() < Duration::from_secs(READY_SECONDS),
                 "not ready: {}",
-                std::fs::read_to_string(dir.join("dev.log")).unwrap_or_default()
+                std::fs::read_to_string(dir.with_extension("log")).unwrap_or_default()
             );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

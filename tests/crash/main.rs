@@ -4,7 +4,11 @@
 //! 16 clients, kills it at a random moment, starts it again and asks for everything that was ever
 //! acknowledged.
 
+#[allow(dead_code)] // shared with the power cuts of store and committer
+#[path = "../powercut/children.rs"]
+mod children;
 mod dev;
+mod power;
 
 use dev::{Dev, request_id};
 use payvault::api::proto as pb;
@@ -66,7 +70,7 @@ async fn what_was_acknowledged_outlives_kill_9() {
             told.redemptions.len()
         );
     }
-    let mut dev = Dev::start(dir.path()).await;
+    let dev = Dev::start(dir.path()).await;
     check(&dev, &told, &mut checked).await;
     let told = told.lock().expect("told");
     assert!(told.tokens.len() > 100, "the load was real");
