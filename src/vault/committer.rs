@@ -11,7 +11,7 @@ use super::command::{Ask, Caller, Done, Note, Refusal, Work};
 use super::commands::{bucket_of, transactions_of};
 use super::floods::Floods;
 use super::head::Head;
-use super::load::{Loaded, load};
+use super::load::{LoadError, Loaded, load, repair, torn_rows};
 use super::publish::Publisher;
 use super::rates::ReleaseRates;
 use super::redo;
@@ -525,15 +525,7 @@ impl Committer {
             return false;
         }
         let reader = self.store.reader();
-        let loaded = {
-            let ring = self
-                .shared
-                .ring
-                .read()
-                .unwrap_or_else(PoisonError::into_inner);
-            load(reader.as_ref(), &ring)
-        };
-        let loaded = match loaded {
+        let loaded = match self.load_whole() {
             Ok(loaded) => loaded,
             Err(error) => {
                 tracing::error!(alarm = "store", %error, "the reopened store can't be read");
@@ -567,6 +559,28 @@ impl Committer {
         self.fenced = false;
         tracing::warn!(size = self.head.size, "the store was reopened");
         true
+    }
+
+    /// Reads what the store holds, its last round made whole.
+    fn load_whole(&mut self) -> Result<Loaded, LoadError> {
+        let reader = self.store.reader();
+        let ring = self
+            .shared
+            .ring
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let loaded = load(reader.as_ref(), &ring)?;
+        let torn = torn_rows(reader.as_ref(), &ring, &loaded.head)?;
+        if torn.is_empty() {
+            return Ok(loaded);
+        }
+        tracing::error!(
+            alarm = "torn",
+            rows = torn.len(),
+            "the last round was torn; repaired"
+        );
+        repair(self.store.as_mut(), torn)?;
+        load(reader.as_ref(), &ring)
     }
 
     /// Security codes are wiped, and the store is closed, when the committer is dropped.

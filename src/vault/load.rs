@@ -10,7 +10,11 @@ use crate::keys::{Keyring, Sealed};
 use crate::ledger::{LedgerError, Page, TileSource, Tree};
 use crate::policy::{Allowance, AllowanceKey, Principal};
 use crate::secret::SecretBuffer;
+<<<<<<< HEAD
 use crate::store::{ROUND_KEY, Reader, StoreError, space};
+=======
+use crate::store::{Reader, RoundId, Store, StoreError, StoredValue, WriteSet, space};
+>>>>>>> vt
 
 /// Rows of one scan.
 const SCAN_ROWS: usize = 512;
@@ -247,6 +251,30 @@ pub fn torn_rows(
         .filter(|((_, image), row)| image != row)
         .map(|(image, _)| image)
         .collect())
+}
+
+/// Writes the rows of a torn round again, from its redo record.
+///
+/// # Errors
+/// When they can't be written.
+pub fn repair(store: &mut dyn Store, images: Vec<redo::Image>) -> Result<(), LoadError> {
+    let failed = |why: &dyn std::fmt::Display| LoadError::damaged("the last round", why);
+    let mut writes = WriteSet::new();
+    for (key, value) in images {
+        match value {
+            Some(value) => {
+                let sealed = Sealed::from_stored(value).map_err(|e| failed(&e))?;
+                writes
+                    .put(key, StoredValue::Sealed(sealed))
+                    .map_err(|e| failed(&e))?;
+            }
+            None => writes.delete(key).map_err(|e| failed(&e))?,
+        }
+    }
+    let round = store.begin()?;
+    round
+        .commit(RoundId::random(), &writes)
+        .map_err(|e| failed(&e))
 }
 
 fn redo_part(

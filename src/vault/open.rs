@@ -4,17 +4,17 @@ use super::Vault;
 use super::command::{Admin, Ask, Caller, Done, Note, Refusal, Work};
 use super::committer::{Committer, Settings, Shared};
 use super::head::Head;
-use super::load::{LoadError, Loaded, Tiles, load, torn_rows};
+use super::load::{LoadError, Loaded, Tiles, load, repair, torn_rows};
 use super::publish::{Press, Publisher};
 use super::registry::Registry;
 use crate::clock::{Clock, Timestamp};
 use crate::ids::VaultId;
-use crate::keys::{Argon2Cost, KeyError, Keyring, RootKey, SealFile, Sealed, Unsealer};
+use crate::keys::{Argon2Cost, KeyError, Keyring, RootKey, SealFile, Unsealer};
 use crate::ledger::{Tree, empty_root};
 use crate::policy::{Allowance, AllowanceKey, Principal};
 use crate::secret::SecretText;
 use crate::store::sled::{SledOptions, SledStore};
-use crate::store::{MarkError, MarkFile, RoundId, Store, StoreError, StoredValue, WriteSet};
+use crate::store::{MarkError, MarkFile, Store, StoreError};
 use arc_swap::ArcSwap;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
@@ -343,7 +343,12 @@ pub fn open_in(
             "the last round was torn; repaired"
         );
         findings.push(format!("{} rows of the last round repaired", torn.len()));
+<<<<<<< HEAD
         repair(store.as_mut(), RoundId(head.round_id), torn)?;
+=======
+        repair(store.as_mut(), torn)?;
+        // Who is enrolled may be among what was repaired.
+>>>>>>> vt
         loaded = load(reader.as_ref(), &ring)?;
     }
     let head = &loaded.head;
@@ -399,6 +404,7 @@ pub fn open_in(
     )
     .map_err(io)
 }
+<<<<<<< HEAD
 
 /// Writes the rows of a torn round again, from its redo record.
 fn repair(
@@ -427,3 +433,5 @@ fn repair(
     let round = store.begin()?;
     round.commit(id, &writes).map_err(|e| failed(e.to_string()))
 }
+=======
+>>>>>>> vt

@@ -3,9 +3,12 @@
 
 mod house;
 mod ledger;
+mod logs;
 
+mod codes;
 mod faults;
 mod last_use;
 mod retries;
 mod road;
 mod strangers;
+mod tamper;
