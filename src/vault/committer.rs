@@ -579,7 +579,7 @@ impl Committer {
             rows = torn.len(),
             "the last round was torn; repaired"
         );
-        repair(self.store.as_mut(), torn)?;
+        repair(self.store.as_mut(), RoundId(loaded.head.round_id), torn)?;
         load(reader.as_ref(), &ring)
     }
 

@@ -10,11 +10,7 @@ use crate::keys::{Keyring, Sealed};
 use crate::ledger::{LedgerError, Page, TileSource, Tree};
 use crate::policy::{Allowance, AllowanceKey, Principal};
 use crate::secret::SecretBuffer;
-<<<<<<< HEAD
-use crate::store::{ROUND_KEY, Reader, StoreError, space};
-=======
-use crate::store::{Reader, RoundId, Store, StoreError, StoredValue, WriteSet, space};
->>>>>>> vt
+use crate::store::{ROUND_KEY, Reader, RoundId, Store, StoreError, StoredValue, WriteSet, space};
 
 /// Rows of one scan.
 const SCAN_ROWS: usize = 512;
@@ -253,11 +249,16 @@ pub fn torn_rows(
         .collect())
 }
 
-/// Writes the rows of a torn round again, from its redo record.
+/// Writes the rows of a torn round again, from its redo record. `id` is that round's own: the
+/// head is bound to it.
 ///
 /// # Errors
 /// When they can't be written.
-pub fn repair(store: &mut dyn Store, images: Vec<redo::Image>) -> Result<(), LoadError> {
+pub fn repair(
+    store: &mut dyn Store,
+    id: RoundId,
+    images: Vec<redo::Image>,
+) -> Result<(), LoadError> {
     let failed = |why: &dyn std::fmt::Display| LoadError::damaged("the last round", why);
     let mut writes = WriteSet::new();
     for (key, value) in images {
@@ -272,9 +273,7 @@ pub fn repair(store: &mut dyn Store, images: Vec<redo::Image>) -> Result<(), Loa
         }
     }
     let round = store.begin()?;
-    round
-        .commit(RoundId::random(), &writes)
-        .map_err(|e| failed(&e))
+    round.commit(id, &writes).map_err(|e| failed(&e))
 }
 
 fn redo_part(

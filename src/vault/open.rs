@@ -14,7 +14,7 @@ use crate::ledger::{Tree, empty_root};
 use crate::policy::{Allowance, AllowanceKey, Principal};
 use crate::secret::SecretText;
 use crate::store::sled::{SledOptions, SledStore};
-use crate::store::{MarkError, MarkFile, Store, StoreError};
+use crate::store::{MarkError, MarkFile, RoundId, Store, StoreError};
 use arc_swap::ArcSwap;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
@@ -343,12 +343,8 @@ pub fn open_in(
             "the last round was torn; repaired"
         );
         findings.push(format!("{} rows of the last round repaired", torn.len()));
-<<<<<<< HEAD
         repair(store.as_mut(), RoundId(head.round_id), torn)?;
-=======
-        repair(store.as_mut(), torn)?;
         // Who is enrolled may be among what was repaired.
->>>>>>> vt
         loaded = load(reader.as_ref(), &ring)?;
     }
     let head = &loaded.head;
@@ -404,34 +400,3 @@ pub fn open_in(
     )
     .map_err(io)
 }
-<<<<<<< HEAD
-
-/// Writes the rows of a torn round again, from its redo record.
-fn repair(
-    store: &mut dyn Store,
-    id: RoundId,
-    images: Vec<super::redo::Image>,
-) -> Result<(), OpenError> {
-    let failed = |why: String| {
-        OpenError::Load(LoadError::Damaged {
-            what: "the last round",
-            why,
-        })
-    };
-    let mut writes = WriteSet::new();
-    for (key, value) in images {
-        match value {
-            Some(value) => {
-                let sealed = Sealed::from_stored(value).map_err(|e| failed(e.to_string()))?;
-                writes
-                    .put(key, StoredValue::Sealed(sealed))
-                    .map_err(|e| failed(e.to_string()))?;
-            }
-            None => writes.delete(key).map_err(|e| failed(e.to_string()))?,
-        }
-    }
-    let round = store.begin()?;
-    round.commit(id, &writes).map_err(|e| failed(e.to_string()))
-}
-=======
->>>>>>> vt
