@@ -6,6 +6,7 @@
 
 mod admin;
 mod batch;
+mod check;
 mod codes;
 pub mod command;
 mod commands;
@@ -33,6 +34,7 @@ mod watchdog;
 mod withheld;
 
 pub use committer::Settings;
+pub use check::{Checked, check, check_in};
 pub use export::{ExportRequest, Piece};
 pub use gate::{Gate, GateError};
 pub use head::Head;
