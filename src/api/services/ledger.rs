@@ -53,11 +53,16 @@ impl pb::ledger_service_server::LedgerService for Ledger {
     ) -> Result<Response<pb::GetReceiptResponse>, Status> {
         let admitted = self.door.admit(Rpc::GetReceipt, &request).await?;
         self.door.within_rate(&admitted)?;
-        let receipt = admitted
+        let index = request.into_inner().index;
+        let issued = admitted
             .vault
-            .receipt(request.into_inner().index, Some(admitted.principal.id))
-            .await
-            .map_err(|refusal| status::of_refusal(&refusal))?;
+            .receipt(index, Some(admitted.principal.id))
+            .await;
+        let receipt = match issued {
+            Ok(receipt) => receipt,
+            Err(Refusal::Denied(denial)) => return Err(admitted.denied(denial).await),
+            Err(refusal) => return Err(status::of_refusal(&refusal)),
+        };
         Ok(Response::new(pb::GetReceiptResponse {
             receipt: Some(receipt_message(receipt)),
         }))
