@@ -111,6 +111,9 @@ impl pb::ledger_service_server::LedgerService for Ledger {
         let asked = request.into_inner();
         let mut violations = Violations::new();
         let wanted = export_request(asked, &mut violations);
+        if wanted.from > admitted.vault.head().size {
+            violations.add("from_index", "must not be past the ledger's end");
+        }
         if !violations.is_empty() {
             return Err(admitted.invalid(violations, None).await);
         }
