@@ -383,9 +383,14 @@ fn new_principal(
             .name
             .bytes()
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
-        && !crate::payment::luhn::contains_card_number(&asked.name);
+        && !crate::payment::luhn::contains_card_number(&asked.name)
+        // Calls take an id or a name: one must not be mistaken for the other.
+        && PrincipalId::parse(&asked.name).is_err();
     if !name_fits {
-        violations.add("name", "must be 1 to 64 characters of a-z 0-9 . - _");
+        violations.add(
+            "name",
+            "must be 1 to 64 characters of a-z 0-9 . - _, and neither an id nor a card number",
+        );
     }
     let role = convert::role(asked.role, violations);
     if asked.sites.len() > limits::SITES_MAX {
