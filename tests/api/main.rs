@@ -3,5 +3,6 @@
 mod entries;
 mod house;
 mod last_use;
+mod malformed;
 mod road;
 mod wire;
