@@ -5,6 +5,8 @@ mod house;
 mod ledger;
 mod logs;
 
+mod allow;
+mod clock;
 mod codes;
 mod faults;
 mod last_use;
