@@ -18,6 +18,7 @@ use super::{
     CommitError, Key, Limits, ROUND_KEY, Reader, Round, RoundId, Row, Settled, Store, StoreError,
     WriteSet, space,
 };
+use crate::clock::Clock;
 use crate::limits::{SCAN_ROWS_MAX, SPACE_RESERVE_BYTES};
 use crate::os;
 use std::fs::{self, File};
@@ -25,7 +26,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The row that is written at each opening, to see the barrier hit.
 const PROBE_KEY: &[u8] = &[space::STORE, b'P'];
@@ -353,10 +354,12 @@ fn open_engine(
 ) -> Result<::sled::Db, StoreError> {
     no_blobs(directory)?;
     show_the_disk(&directory.join("db")).map_err(refused)?;
-    let started = Instant::now();
+    let clock = Clock::system();
     let engine = loop {
         match guarded(|| config(directory, options).open()) {
-            Err(StoreError::Locked) if started.elapsed() < release_wait => {
+            Err(StoreError::Locked)
+                if u128::from(clock.monotonic_ms()) < release_wait.as_millis() =>
+            {
                 std::thread::sleep(Duration::from_millis(5));
             }
             opened => break opened?,
