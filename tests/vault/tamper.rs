@@ -5,7 +5,7 @@ use crate::house::*;
 use payvault::clock::DAY_MS;
 use payvault::codec::{Reader, Writer};
 use payvault::ids::TransactionId;
-use payvault::keys::{KeyError, KeyName, Keyring, Kind, Place, Sealed};
+use payvault::keys::{KeyError, KeyName, Kind, Place, Sealed};
 use payvault::payment::Token;
 use payvault::policy::{Field, Purpose, Terms};
 use payvault::vault::OpenError;
@@ -662,7 +662,6 @@ fn a_torn_last_round_is_repaired_from_its_redo_record() {
     home.kill();
     home.reopen().expect("opens");
     assert!(home.authorize(transaction, &token).is_err());
-    let _: &dyn Fn() -> Keyring = &|| home.ring();
 }
 
 #[test]
