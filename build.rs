@@ -50,6 +50,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     tonic_prost_build::configure()
         .build_transport(true)
+        .codec_path("crate::api::message::MessageCodec")
         .compile_fds_with_config(set, config)?;
     Ok(())
 }

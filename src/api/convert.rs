@@ -464,8 +464,9 @@ pub fn agreement(asked: Option<pb::Agreement>, violations: &mut Violations) -> O
         limits::REFERENCE_CHARS_MAX,
         violations,
     );
-    let from = moment("agreement.valid_from", asked.valid_from, violations)?;
-    let until = moment("agreement.valid_until", asked.valid_until, violations)?;
+    let from = moment("agreement.valid_from", asked.valid_from, violations);
+    let until = moment("agreement.valid_until", asked.valid_until, violations);
+    let (from, until) = (from?, until?);
     if until <= from {
         violations.add("agreement.valid_until", "must be after valid_from");
     }

@@ -176,6 +176,19 @@ impl Door {
 }
 
 impl Admitted {
+    /// Refuses a call that policy let in and its service does not, with an entry.
+    pub async fn denied(&self, denial: Denial) -> Status {
+        refuse(
+            &self.vault,
+            self.caller.clone(),
+            self.rpc,
+            denial,
+            None,
+            self.deadline_ms,
+        )
+        .await
+    }
+
     /// Refuses a request whose fields are wrong, with an entry that says no more than that.
     pub async fn invalid(
         &self,

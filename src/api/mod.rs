@@ -10,6 +10,7 @@ pub mod door;
 pub mod health;
 pub mod identity;
 pub mod listen;
+pub mod message;
 pub mod node;
 #[allow(missing_docs, clippy::all)]
 pub mod proto {

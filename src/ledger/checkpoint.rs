@@ -4,11 +4,11 @@
 //! Only a durable head may be signed. The signature is a function of origin, size and root, so a
 //! lost note is made again and a second one never differs.
 
-use super::entry::decimal;
 use super::error::NoteFault;
 use super::hash::{Hash, from_base64, to_base64};
 use super::key::VerifierKey;
 use super::note::{self, Note};
+use super::recorded::decimal;
 use crate::ids::VaultId;
 use ed25519_dalek::SigningKey;
 

@@ -5,7 +5,7 @@
 //! key are always shown, since erased lines rest on them.
 
 use super::bucket::Bucket;
-use super::entry::{Outcome, Recorded};
+use super::entry::Outcome;
 use super::error::LedgerError;
 use super::event::{DETAIL_KEY, Event};
 use super::filter::{Filter, Miss};
@@ -13,6 +13,7 @@ use super::hash::{B64, Hash};
 use super::leaf::{Facet, Leaf, Opened, leaf_hash};
 use super::lines::{self, ClosedLine, EndLine, EntryLine, ErasedLine, HeaderLine};
 use super::page::PageEntry;
+use super::recorded::Recorded;
 use super::tree::Boundaries;
 use crate::clock::Timestamp;
 use crate::ids::{PrincipalId, VaultId};

@@ -1,9 +1,9 @@
 //! What an export is about, and by what an entry misses it.
 
 use super::bucket::site_from_text;
-use super::entry::time_from_text;
 use super::event::Event;
 use super::lines::FilterMembers;
+use super::recorded::time_from_text;
 use crate::clock::Timestamp;
 use crate::ids::Site;
 use std::borrow::Cow;
@@ -111,5 +111,61 @@ impl Filter {
             from_time: time(members.from_time.as_ref())?,
             to_time: time(members.to_time.as_ref())?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(json: &str) -> Option<Filter> {
+        Filter::parse(&serde_json::from_str(json).unwrap())
+    }
+
+    #[test]
+    fn a_filter_is_read_back() {
+        let filter = Filter {
+            sites: vec![Site::VAULT, Site::parse("nl").unwrap()],
+            kinds: vec![Event::Login, Event::Redeemed],
+            from_time: Some(Timestamp(1)),
+            to_time: Some(Timestamp(2)),
+        };
+        let json = serde_json::to_string(&filter.members()).unwrap();
+        assert_eq!(parsed(&json), Some(filter));
+        assert_eq!(parsed("{}"), Some(Filter::default()));
+    }
+
+    #[test]
+    fn a_list_has_one_spelling() {
+        for json in [
+            r#"{"sites":""}"#,
+            r#"{"sites":"nl,nl"}"#,
+            r#"{"sites":"us,nl"}"#,
+            r#"{"sites":"nl,"}"#,
+            r#"{"sites":"nl, us"}"#,
+            r#"{"kinds":"login,unheard_of"}"#,
+            r#"{"from_time":"2026-11-01T00:00:00Z"}"#,
+            r#"{"to_time":""}"#,
+        ] {
+            assert_eq!(parsed(json), None, "{json}");
+        }
+    }
+
+    #[test]
+    fn the_site_is_named_before_the_kind_and_the_time_last() {
+        let nl = Site::parse("nl").unwrap();
+        let filter = Filter {
+            sites: vec![nl],
+            kinds: vec![Event::Login],
+            from_time: Some(Timestamp(5)),
+            to_time: Some(Timestamp(7)),
+        };
+        let miss = |site, event, at| filter.miss(site, event, Timestamp(at));
+        assert_eq!(miss(Site::VAULT, Event::Logout, 0), Some(Miss::Site));
+        assert_eq!(miss(nl, Event::Logout, 0), Some(Miss::Kind));
+        assert_eq!(miss(nl, Event::Login, 4), Some(Miss::Time));
+        assert_eq!(miss(nl, Event::Login, 5), None);
+        assert_eq!(miss(nl, Event::Login, 6), None);
+        assert_eq!(miss(nl, Event::Login, 7), Some(Miss::Time));
     }
 }

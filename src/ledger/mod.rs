@@ -21,6 +21,7 @@ mod lines;
 mod note;
 mod page;
 mod receipt;
+mod recorded;
 mod report;
 mod tiles;
 mod tree;
@@ -32,7 +33,7 @@ mod tests;
 
 pub use bucket::Bucket;
 pub use checkpoint::{Checkpoint, origin};
-pub use entry::{Entry, Outcome, Recorded};
+pub use entry::{Entry, Outcome};
 pub use error::{LedgerError, NoteFault, ProofRefused};
 pub use event::{DETAIL_KEY, Event};
 pub use export::{ExportHeader, Exporter, Shown, open_line};
@@ -44,6 +45,7 @@ pub use leaf::{Facet, Leaf, Opened, commitment, facets_digest, leaf_hash, salts,
 pub use note::Note;
 pub use page::{Page, PageEntry, PageRow, encode_pages};
 pub use receipt::Receipt;
+pub use recorded::Recorded;
 pub use report::{ReceiptReport, Report};
 pub use tiles::{HALF_BYTES, HALF_HASHES, HalfTile, Staged, TileSource, Tree};
 pub use tree::{

@@ -1,5 +1,5 @@
 //! The embedded engine: sled 0.34.7, used in the few ways that were measured to be safe. No type of
-//! the engine leaves this file. What its manual says about durability must not be relied upon:
+//! the engine leaves this file and its folder. What its manual says about durability must not be relied upon:
 //!
 //! - `flush` is durable only through the barrier in [`crate::os`]; proved at every opening, and
 //!   watched at every commit.
@@ -11,31 +11,26 @@
 //! - It opens an emptied file without a word: [`Store::is_empty`] and the high-water mark.
 //! - It takes a snapshot that it was still generating when the process died for a finished one, and
 //!   then does not open at all (its issue 1527): such files are removed before it looks.
+//! - After a failed write its `flush` may sleep for ever: a watch wakes it (`guard`).
 //!
 //! One tree; `apply_batch` and one `flush` a round; no flusher thread, no `flush_async`, no
 //! compression. The engine's `mode` has no effect in this version and is left alone.
 
-use super::durable::{create_directory, parent, sync_directory, sync_tree};
+mod guard;
+mod opening;
+
+use self::guard::{Watch, guarded};
+use self::opening::{create, lock, no_blobs, open_engine};
 use super::{
     CommitError, Key, Limits, ROUND_KEY, Reader, Round, RoundId, Row, Settled, Store, StoreError,
-    WriteSet, space,
+    WriteSet,
 };
 use crate::limits::{SCAN_ROWS_MAX, SPACE_RESERVE_BYTES};
 use crate::os;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, Instant};
-
-/// The row that is written at each opening, to see the barrier hit.
-const PROBE_KEY: &[u8] = &[space::STORE, b'P'];
-
-/// How long opening waits for the engine's threads of an earlier opening in this process to let go
-/// of the file: they hold it while they finish what was under way. Other processes are kept out by
-/// our own lock, without a wait.
-const RELEASE_WAIT: Duration = Duration::from_secs(5);
 
 /// A store in a directory, with sled as its engine. Dropping it closes the store for its readers
 /// too.
@@ -77,9 +72,10 @@ impl SledStore {
     /// barrier was not hit, [`StoreError::Damaged`] when the files are not right, `Io` and `Full`
     /// when the system refuses.
     pub fn open(directory: &Path, options: SledOptions) -> Result<SledStore, StoreError> {
-        create(directory, &options)?;
+        let watch = Watch::start()?;
+        create(directory, &options, &watch)?;
         let lock = lock(directory)?;
-        let engine = open_engine(directory, &options)?;
+        let engine = open_engine(directory, &options, &watch)?;
         Ok(SledStore {
             _lock: lock,
             shared: Arc::new(Shared {
@@ -90,6 +86,7 @@ impl SledStore {
                     openings: 1,
                 }),
                 free_bytes,
+                watch,
                 #[cfg(test)]
                 fault: std::sync::Mutex::new(None),
             }),
@@ -137,7 +134,7 @@ impl Store for SledStore {
         let shared = &self.shared;
         shared.write_slot().close("the store is being reopened");
         // Without the lock: readers are told that the store is closed instead of waiting.
-        match open_engine(&shared.directory, &shared.options) {
+        match open_engine(&shared.directory, &shared.options, &shared.watch) {
             Ok(engine) => {
                 let mut slot = shared.write_slot();
                 slot.engine = Ok(engine);
@@ -189,6 +186,7 @@ struct Shared {
     slot: RwLock<Slot>,
     /// How much space is left; tests put another one here.
     free_bytes: fn(&Path) -> io::Result<u64>,
+    watch: Arc<Watch>,
     #[cfg(test)]
     fault: std::sync::Mutex<Option<(Point, tests::Effect)>>,
 }
@@ -265,7 +263,7 @@ impl Shared {
             self.fault_at(Point::BeforeApply)?;
             engine.apply_batch(batch)?;
             self.fault_at(Point::BeforeFlush)?;
-            engine.flush()?;
+            self.watch.over(engine, || engine.flush())?;
             self.fault_at(Point::AfterFlush)
         });
         if let Err(error) = written {
@@ -317,185 +315,9 @@ impl Reader for Shared {
     }
 }
 
-/// Makes an empty store where there is none.
-fn create(directory: &Path, options: &SledOptions) -> Result<(), StoreError> {
-    if !is_vacant(directory)? {
-        return Ok(());
-    }
-    let above = parent(directory);
-    create_directory(&above).map_err(refused)?;
-    // Two that make the same store at once would pull it from under each other.
-    let _lock = lock(&above)?;
-    if !is_vacant(directory)? {
-        return Ok(());
-    }
-    let mut aside = directory.as_os_str().to_owned();
-    aside.push(".new");
-    let aside = PathBuf::from(aside);
-    if aside.exists() {
-        // An earlier attempt that a power cut ended; it was never in use.
-        fs::remove_dir_all(&aside).map_err(refused)?;
-    }
-    create_directory(&aside).map_err(refused)?;
-    guarded(|| {
-        let engine = config(&aside, options).open()?;
-        engine.flush()?;
-        drop(engine);
-        Ok(())
-    })?;
-    sync_tree(&aside).map_err(refused)?;
-    fs::rename(&aside, directory).map_err(refused)?;
-    sync_directory(&above).map_err(refused)
-}
-
-/// Holds `directory` for this process until the file is dropped.
-fn lock(directory: &Path) -> Result<File, StoreError> {
-    use rustix::fs::FlockOperation::NonBlockingLockExclusive;
-    let lock = File::open(directory).map_err(refused)?;
-    match rustix::fs::flock(&lock, NonBlockingLockExclusive) {
-        Ok(()) => Ok(lock),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Locked),
-        Err(e) => Err(refused(e.into())),
-    }
-}
-
-/// Whether nothing is there yet.
-fn is_vacant(directory: &Path) -> Result<bool, StoreError> {
-    match fs::read_dir(directory) {
-        Ok(mut entries) => Ok(entries.next().is_none()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(e) => Err(refused(e)),
-    }
-}
-
-/// Opens the engine over what is truly on the disk, and proves the barrier.
-fn open_engine(directory: &Path, options: &SledOptions) -> Result<::sled::Db, StoreError> {
-    no_blobs(directory)?;
-    remove_unfinished_snapshots(directory).map_err(refused)?;
-    show_the_disk(&directory.join("db")).map_err(refused)?;
-    let started = Instant::now();
-    let engine = loop {
-        match guarded(|| config(directory, options).open()) {
-            Err(StoreError::Locked) if started.elapsed() < RELEASE_WAIT => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            opened => break opened?,
-        }
-    };
-    // Recovery may have renamed a snapshot into place.
-    sync_directory(directory).map_err(refused)?;
-    prove_barrier(&engine)?;
-    no_blobs(directory)?;
-    Ok(engine)
-}
-
-fn config(directory: &Path, options: &SledOptions) -> ::sled::Config {
-    ::sled::Config::new()
-        .path(directory)
-        .cache_capacity(options.cache_bytes)
-        // Only commits write: a flusher thread would race them to no end.
-        .flush_every_ms(None)
-}
-
-/// Removes snapshots that the engine was generating when it died. None was in use: it renames one
-/// when it is finished, and only then may anything depend on it.
-fn remove_unfinished_snapshots(directory: &Path) -> io::Result<()> {
-    let mut removed = false;
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            fs::remove_file(entry.path())?;
-            removed = true;
-        }
-    }
-    if removed {
-        sync_directory(directory)?;
-    }
-    Ok(())
-}
-
-/// Makes the kernel forget what it remembers of `file` and did not write: after a failed sync it
-/// keeps such pages and calls them clean, so the engine would recover rounds from memory that no
-/// power cut would leave. What an earlier process wrote and did not sync becomes durable here.
-fn show_the_disk(file: &Path) -> io::Result<()> {
-    let file = match File::open(file) {
-        // The engine will make it anew, empty, which the owner of the mark will notice.
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        opened => opened?,
-    };
-    file.sync_all()?;
-    #[cfg(target_os = "linux")]
-    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
-    Ok(())
-}
-
-/// Writes and flushes a row and counts the barrier around both: a flush alone may find its write
-/// already done.
-fn prove_barrier(engine: &::sled::Db) -> Result<(), StoreError> {
-    let value = crate::ids::random::<16>();
-    let calls = os::barrier_calls();
-    guarded(|| {
-        engine.insert(PROBE_KEY, &value)?;
-        engine.flush()
-    })?;
-    if os::barrier_calls() == calls {
-        return Err(StoreError::NotSynced);
-    }
-    Ok(())
-}
-
-/// Refuses a store of which a part lies in files that the engine never syncs.
-fn no_blobs(directory: &Path) -> Result<(), StoreError> {
-    match fs::read_dir(directory.join("blobs")) {
-        Ok(mut blobs) => match blobs.next() {
-            None => Ok(()),
-            Some(_) => Err(StoreError::Damaged(
-                "the engine keeps rows in blobs/, which it never syncs".to_owned(),
-            )),
-        },
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(refused(e)),
-    }
-}
-
 fn free_bytes(directory: &Path) -> io::Result<u64> {
     let space = rustix::fs::statvfs(directory)?;
     Ok(space.f_bavail.saturating_mul(space.f_frsize))
-}
-
-/// The one way to call the engine: an error becomes ours and a panic becomes damage. The caller
-/// fences the store for either, so nothing that a panic left half done is looked at again.
-fn guarded<T>(call: impl FnOnce() -> ::sled::Result<T>) -> Result<T, StoreError> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(engine_error),
-        Err(panic) => {
-            let text = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("no text");
-            Err(StoreError::Damaged(format!("the engine panicked: {text}")))
-        }
-    }
-}
-
-fn engine_error(error: ::sled::Error) -> StoreError {
-    match error {
-        ::sled::Error::Io(e) if e.to_string().starts_with("could not acquire lock") => {
-            StoreError::Locked
-        }
-        ::sled::Error::Io(e) => refused(e),
-        other => StoreError::Damaged(other.to_string()),
-    }
-}
-
-fn refused(error: io::Error) -> StoreError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
-        _ => StoreError::Io(error.to_string()),
-    }
 }
 
 /// Where a test can make the engine fail.

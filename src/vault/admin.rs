@@ -24,17 +24,14 @@ impl Batch<'_> {
         match admin {
             Admin::CreatePrincipal(principal) => {
                 // At `init` the vault itself enrols the first operators.
-                if caller.principal.is_some() {
+                if !caller.is_vault() {
                     self.admit(caller, Rpc::CreatePrincipal)?;
                 }
                 entry.detail.insert("principal", principal.name.clone());
                 entry
                     .detail
                     .insert("role", principal.role.as_str().to_owned());
-                self.registry.is_free(principal)?;
-                if self.registry.len() >= limits::PRINCIPALS_MAX {
-                    return Err(Denial::TooMany.into());
-                }
+                self.check_room(principal)?;
                 let rebinds = matches!(principal.role, Role::Processor | Role::Operator);
                 if rebinds
                     && let Some(done) =
@@ -65,11 +62,12 @@ impl Batch<'_> {
                 self.replace(principal, entry)
             }
             Admin::SetAllowance(key, allowance) => {
-                if caller.principal.is_some() {
+                if !caller.is_vault() {
                     self.admit(caller, Rpc::SetAllowance)?;
                 }
                 describe_allowance(key, allowance.as_ref(), entry);
                 self.check_allowance(key)?;
+                self.check_allowances(key, allowance.as_ref())?;
                 let change = Change::Allow(*key, *allowance);
                 if let Some(done) = self.defer(caller, change, entry)? {
                     return Ok(done);
@@ -166,6 +164,14 @@ impl Batch<'_> {
             .filter(|p| !p.disabled)
             .cloned()
             .ok_or(Denial::NotPending)?;
+        // What was asked for must still be possible, before anything is changed or said.
+        match &pending.change {
+            Change::Enrol(principal) => self.check_room(principal)?,
+            Change::Allow(key, allowance) => {
+                self.check_allowance(key)?;
+                self.check_allowances(key, allowance.as_ref())?;
+            }
+        }
         let mut registry = Registry::clone(&self.registry);
         registry.settle(&id);
         self.adopt(registry);
@@ -177,7 +183,6 @@ impl Batch<'_> {
         act.detail.insert("requested_by", asker.name.clone());
         match pending.change {
             Change::Enrol(principal) => {
-                self.registry.is_free(&principal)?;
                 act.detail.insert("principal", principal.name.clone());
                 act.detail
                     .insert("role", principal.role.as_str().to_owned());
@@ -186,7 +191,6 @@ impl Batch<'_> {
             Change::Allow(key, allowance) => {
                 act.event = Event::AllowanceSet;
                 describe_allowance(&key, allowance.as_ref(), &mut act);
-                self.check_allowance(&key)?;
                 self.allow(key, allowance, &mut act)?;
             }
         }
@@ -244,15 +248,29 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// Whether one more principal may come, under its name and credential.
+    fn check_room(&self, principal: &Principal) -> Result<(), No> {
+        self.registry.is_free(principal)?;
+        if self.registry.len() >= limits::PRINCIPALS_MAX {
+            return Err(Denial::TooMany.into());
+        }
+        Ok(())
+    }
+
+    fn check_allowances(&self, key: &AllowanceKey, to: Option<&Allowance>) -> Result<(), No> {
+        let is_new = to.is_some() && self.registry.allowance(key).is_none();
+        if is_new && self.registry.allowances().count() >= limits::ALLOWANCES_MAX {
+            return Err(Denial::TooMany.into());
+        }
+        Ok(())
+    }
+
     fn allow(
         &mut self,
         key: AllowanceKey,
         allowance: Option<Allowance>,
         entry: &mut Entry,
     ) -> Result<Done, No> {
-        if allowance.is_some() && self.registry.allowances().count() >= limits::ALLOWANCES_MAX {
-            return Err(Denial::TooMany.into());
-        }
         entry.site = key.site;
         let index = self.enter(entry)?.index;
         let row = Row::allowance(&key);
@@ -302,22 +320,7 @@ impl Batch<'_> {
     pub(super) fn note(&mut self, note: &Note, entry: &mut Entry) -> Result<Done, No> {
         match note {
             Note::Tick => {
-                for (source, count) in self.floods.ended(self.now) {
-                    let mut sum =
-                        Entry::new(Event::DenialsSummed, Outcome::Denied, Site::VAULT, self.now);
-                    sum.epoch = self.head.epoch;
-                    sum.actor = source.principal;
-                    if let Some(p) = source.principal.and_then(|id| self.registry.principal(id)) {
-                        sum.actor_name = p.name.clone();
-                        sum.role = p.role.as_str();
-                    }
-                    sum.origin = match source.origin {
-                        origin if origin.is_empty() => "-".to_owned(),
-                        origin => origin,
-                    };
-                    sum.detail.insert("count", count.to_string());
-                    self.enter(&mut sum)?;
-                }
+                self.sum_refusals(false)?;
                 return Ok(Done::Noted {
                     entry: self.next_index(),
                 });
@@ -349,10 +352,31 @@ impl Batch<'_> {
                 entry.reason = Denial::BadSecret.as_str();
                 entry.detail.insert("count", count.to_string());
             }
-            Note::Created | Note::Stopped | Note::Unsealed | Note::Sealed => {}
+            Note::Stopped | Note::Sealed => self.sum_refusals(true)?,
+            Note::Created | Note::Unsealed => {}
         }
         let entry = self.enter(entry)?.index;
         Ok(Done::Noted { entry })
+    }
+
+    /// Writes how many refusals got no entry of their own.
+    fn sum_refusals(&mut self, all: bool) -> Result<(), No> {
+        for (source, count) in self.floods.sums(self.now, all) {
+            let mut sum = Entry::new(Event::DenialsSummed, Outcome::Denied, Site::VAULT, self.now);
+            sum.epoch = self.head.epoch;
+            sum.actor = source.principal;
+            if let Some(p) = source.principal.and_then(|id| self.registry.principal(id)) {
+                sum.actor_name = p.name.clone();
+                sum.role = p.role.as_str();
+            }
+            sum.origin = match source.origin {
+                origin if origin.is_empty() => "-".to_owned(),
+                origin => origin,
+            };
+            sum.detail.insert("count", count.to_string());
+            self.enter(&mut sum)?;
+        }
+        Ok(())
     }
 
     /// Seals a row of the vault's own and puts it into the round.

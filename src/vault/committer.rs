@@ -11,7 +11,7 @@ use super::command::{Ask, Caller, Done, Note, Refusal, Work};
 use super::commands::{bucket_of, transactions_of};
 use super::floods::Floods;
 use super::head::Head;
-use super::load::{Loaded, load};
+use super::load::{LoadError, Loaded, load, repair, torn_rows};
 use super::publish::Publisher;
 use super::rates::ReleaseRates;
 use super::redo;
@@ -77,8 +77,8 @@ pub struct Committer {
     last_housekeeping_ms: Option<u64>,
 }
 
-/// A command's answer, locked until its round is durable.
-type Judged = Withheld<Result<Done, Refusal>>;
+/// What a round decided, locked, and what unlocks it.
+type Judged = (Vec<Withheld<Result<Done, Refusal>>>, Durable);
 
 /// Why a round was not committed.
 enum Failed {
@@ -86,6 +86,8 @@ enum Failed {
     Again,
     /// Answer every caller with this.
     Refuse(Refusal),
+    /// The same; and nobody knows yet whether the round is durable.
+    Unknown(Refusal),
 }
 
 impl Committer {
@@ -98,13 +100,15 @@ impl Committer {
         clock: Clock,
         publisher: Publisher,
     ) -> Committer {
+        // A clock that shows a time before the last entry's is suspect from the start.
+        let begin = clock.now().max(loaded.head.last_time);
         Committer {
             store,
             shared,
             head: loaded.head,
             floods: Floods::new(settings.denials_per_minute),
             settings,
-            in_step: (clock.now(), clock.monotonic_ms()),
+            in_step: (begin, clock.monotonic_ms()),
             clock,
             codes: SecurityCodes::default(),
             rates: ReleaseRates::default(),
@@ -158,9 +162,12 @@ impl Committer {
             let refusal = Refusal::Unavailable("the high-water mark can't be written");
             return answer_all(asks, &refusal);
         }
-        let _watched = self.watchdog.begin(self.clock.monotonic_ms());
         for attempt in 0..ATTEMPTS_MAX {
-            match self.attempt(&asks) {
+            let watched = self.watchdog.begin(self.clock.monotonic_ms());
+            let outcome = self.attempt(&asks);
+            // Before anyone is answered: what callers do next is no part of the round.
+            drop(watched);
+            match outcome {
                 Ok((results, durable)) => {
                     for (ask, result) in asks.into_iter().zip(results) {
                         // A caller that left meanwhile learns nothing; the entry stands.
@@ -169,7 +176,9 @@ impl Committer {
                     return;
                 }
                 Err(Failed::Again) => tracing::debug!(attempt, "the round is judged again"),
-                Err(Failed::Refuse(refusal)) => return answer_all(asks, &refusal),
+                Err(Failed::Refuse(refusal) | Failed::Unknown(refusal)) => {
+                    return answer_all(asks, &refusal);
+                }
             }
         }
         answer_all(asks, &Refusal::Unavailable("the store is contended"));
@@ -177,7 +186,19 @@ impl Committer {
 
     /// Judges the commands and commits what they do. Nothing in memory changes unless it returns
     /// `Ok`.
-    fn attempt(&mut self, asks: &[Ask]) -> Result<(Vec<Judged>, Durable), Failed> {
+    fn attempt(&mut self, asks: &[Ask]) -> Result<Judged, Failed> {
+        let judged = self.judge_and_commit(asks);
+        if judged.is_ok() {
+            self.floods.keep();
+            self.rates.keep();
+        } else {
+            self.floods.undo();
+            self.rates.undo();
+        }
+        judged
+    }
+
+    fn judge_and_commit(&mut self, asks: &[Ask]) -> Result<Judged, Failed> {
         let now = self.effective_now();
         let step = self.clock_step();
         self.ensure_keys(asks, now)?;
@@ -258,7 +279,15 @@ impl Committer {
         drop(tree);
         let outcome = round.commit(id, &writes);
         drop(ring);
-        let durable = self.settle(outcome, id)?;
+        let durable = match self.settle(outcome, id) {
+            Ok(durable) => durable,
+            Err(failed) => {
+                if let Failed::Unknown(_) = failed {
+                    self.wipe_codes_of(&effects);
+                }
+                return Err(failed);
+            }
+        };
         self.apply(head, staged, effects, step)?;
         Ok((results, durable))
     }
@@ -284,10 +313,20 @@ impl Committer {
                     Ok(Settled::Absent) => Err(Failed::Refuse(Refusal::Unavailable(
                         "the store failed; retry",
                     ))),
-                    Err(error) => Err(fence(&mut self.fenced, &error.to_string())),
+                    Err(error) => Err(unknown(fence(&mut self.fenced, &error.to_string()))),
                 }
             }
-            Err(CommitError::Fatal(what)) => Err(fence(&mut self.fenced, &what)),
+            Err(CommitError::Fatal(what)) => Err(unknown(fence(&mut self.fenced, &what))),
+        }
+    }
+
+    /// Wipes the codes that a round gave out or ended, when it may or may not have come about: if
+    /// it did, they must be gone.
+    fn wipe_codes_of(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            if let Effect::Released(selector, _) | Effect::Wipe(selector) = effect {
+                self.codes.wipe(selector);
+            }
         }
     }
 
@@ -335,9 +374,17 @@ impl Committer {
         Ok(())
     }
 
-    /// Wall time, never below the last entry's.
+    /// Wall time, never below the last entry's. While wall time is suspect: the time at which it
+    /// was last in step, and what has passed since. Otherwise one entry under a clock that was set
+    /// a year ahead would keep effective time there, and end every key that is due by then.
     fn effective_now(&self) -> Timestamp {
-        self.clock.now().max(self.head.last_time)
+        let step = self.clock_step();
+        let now = if step.suspect {
+            step.expected
+        } else {
+            self.clock.now()
+        };
+        now.max(self.head.last_time)
     }
 
     /// Holds wall time against monotonic time.
@@ -350,6 +397,7 @@ impl Committer {
             suspect,
             changed: suspect != self.clock_suspect,
             off_ms,
+            expected,
             in_step: if suspect {
                 self.in_step
             } else {
@@ -422,25 +470,31 @@ impl Committer {
                 .unwrap_or_else(PoisonError::into_inner);
             ring.list()
                 .filter(|key| key.state() != KeyState::Destroyed && has_ended(&key.name(), now))
-                .map(|key| (key.id(), key.name()))
+                .map(|key| (key.id(), key.name(), key.state()))
                 .collect()
         };
         if ended.is_empty() {
             return Ok(());
         }
-        let ids: Vec<_> = ended.iter().map(|(id, _)| *id).collect();
+        let ids: Vec<_> = ended.iter().map(|(id, ..)| *id).collect();
+        // A destruction that failed half-way left its keys pending.
+        let not_pending: Vec<_> = ended
+            .iter()
+            .filter(|(_, _, state)| *state != KeyState::PendingDestruction)
+            .map(|(id, ..)| *id)
+            .collect();
         let mut ring = self
             .shared
             .ring
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         let destroyed = ring
-            .change_state(&ids, KeyState::PendingDestruction, now)
+            .change_state(&not_pending, KeyState::PendingDestruction, now)
             .and_then(|()| ring.destroy(&ids, now));
         match destroyed {
             Ok(()) => {
                 self.unannounced
-                    .extend(ended.into_iter().map(|(_, name)| name));
+                    .extend(ended.into_iter().map(|(_, name, _)| name));
             }
             Err(error) => tracing::error!(alarm = "keyring", %error, "a key can't be destroyed"),
         }
@@ -461,6 +515,7 @@ impl Committer {
         if self.floods.has_ended(self.effective_now()) {
             let _ = self.attempt(&[ask]);
         }
+        self.floods.forget_quiet(self.effective_now());
     }
 
     /// Reopens the store and compares it with what callers were told.
@@ -470,15 +525,7 @@ impl Committer {
             return false;
         }
         let reader = self.store.reader();
-        let loaded = {
-            let ring = self
-                .shared
-                .ring
-                .read()
-                .unwrap_or_else(PoisonError::into_inner);
-            load(reader.as_ref(), &ring)
-        };
-        let loaded = match loaded {
+        let loaded = match self.load_whole() {
             Ok(loaded) => loaded,
             Err(error) => {
                 tracing::error!(alarm = "store", %error, "the reopened store can't be read");
@@ -514,6 +561,28 @@ impl Committer {
         true
     }
 
+    /// Reads what the store holds, its last round made whole.
+    fn load_whole(&mut self) -> Result<Loaded, LoadError> {
+        let reader = self.store.reader();
+        let ring = self
+            .shared
+            .ring
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let loaded = load(reader.as_ref(), &ring)?;
+        let torn = torn_rows(reader.as_ref(), &ring, &loaded.head)?;
+        if torn.is_empty() {
+            return Ok(loaded);
+        }
+        tracing::error!(
+            alarm = "torn",
+            rows = torn.len(),
+            "the last round was torn; repaired"
+        );
+        repair(self.store.as_mut(), RoundId(loaded.head.round_id), torn)?;
+        load(reader.as_ref(), &ring)
+    }
+
     /// Security codes are wiped, and the store is closed, when the committer is dropped.
     pub fn head(&self) -> &Head {
         &self.head
@@ -531,11 +600,20 @@ fn fence(fenced: &mut bool, what: &str) -> Failed {
     Failed::Refuse(Refusal::Unavailable("the store failed; retry"))
 }
 
+/// The same failure, of a round that may be durable.
+fn unknown(failed: Failed) -> Failed {
+    match failed {
+        Failed::Refuse(refusal) => Failed::Unknown(refusal),
+        other => other,
+    }
+}
+
 /// How wall time stands against monotonic time.
 pub(super) struct ClockStep {
     pub suspect: bool,
     pub changed: bool,
     pub off_ms: u64,
+    expected: Timestamp,
     in_step: (Timestamp, u64),
 }
 

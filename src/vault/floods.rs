@@ -7,6 +7,8 @@ use std::collections::HashMap;
 
 /// Origins that are told apart; past that, all others are one.
 const ORIGINS_MAX: usize = 10_000;
+/// Sums that one round writes; further ones wait for the next.
+const SUMS_MAX: usize = 1_024;
 
 /// Whose refusals are counted together.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,14 +22,36 @@ pub struct Source {
 #[derive(Default)]
 struct Count {
     minute: u64,
+    /// Entries of that minute.
     admitted: u32,
+    /// Refusals of that minute without an entry.
     left_out: u64,
+    /// Refusals of earlier minutes that no sum has told yet.
+    owed: u64,
 }
 
-/// Refusals of the current minute, by source.
+impl Count {
+    fn roll(&mut self, minute: u64) {
+        if self.minute != minute {
+            self.owed += std::mem::take(&mut self.left_out);
+            self.admitted = 0;
+            self.minute = minute;
+        }
+    }
+}
+
+/// What the round in the making did, so that a failed one can be undone.
+enum Step {
+    Admitted(Source),
+    LeftOut(Source),
+    Summed(Source, u64),
+}
+
+/// Refusals by source.
 pub struct Floods {
     per_minute: u32,
     counts: HashMap<Source, Count>,
+    steps: Vec<Step>,
 }
 
 impl Floods {
@@ -36,6 +60,7 @@ impl Floods {
         Floods {
             per_minute,
             counts: HashMap::new(),
+            steps: Vec::new(),
         }
     }
 
@@ -45,46 +70,83 @@ impl Floods {
         if self.counts.len() >= ORIGINS_MAX && !self.counts.contains_key(&source) {
             source.origin = "others".to_owned();
         }
-        let minute = now.0 / 60_000;
-        let count = self.counts.entry(source).or_default();
-        if count.minute != minute {
-            count.minute = minute;
-            count.admitted = 0;
-        }
-        if count.admitted < self.per_minute {
+        let count = self.counts.entry(source.clone()).or_default();
+        count.roll(minute_of(now));
+        let admitted = count.admitted < self.per_minute;
+        if admitted {
             count.admitted += 1;
-            true
+            self.steps.push(Step::Admitted(source));
         } else {
             count.left_out += 1;
-            false
+            self.steps.push(Step::LeftOut(source));
+        }
+        admitted
+    }
+
+    /// Whether [`Floods::sums`] would say something of minutes that have ended.
+    pub fn has_ended(&self, now: Timestamp) -> bool {
+        let minute = minute_of(now);
+        self.counts
+            .values()
+            .any(|count| count.owed > 0 || (count.minute != minute && count.left_out > 0))
+    }
+
+    /// Refusals that got no entry, one line a source: those of minutes that have ended, or, when
+    /// `all` are wanted, those of the running one too.
+    pub fn sums(&mut self, now: Timestamp, all: bool) -> Vec<(Source, u64)> {
+        let minute = minute_of(now);
+        let mut sums: Vec<(Source, u64)> = Vec::new();
+        for (source, count) in &mut self.counts {
+            count.roll(minute);
+            let left_out = if all { count.left_out } else { 0 };
+            if count.owed + left_out > 0 {
+                sums.push((source.clone(), count.owed + left_out));
+            }
+        }
+        sums.sort();
+        sums.truncate(SUMS_MAX);
+        for (source, sum) in &sums {
+            if let Some(count) = self.counts.get_mut(source) {
+                if all {
+                    count.left_out = 0;
+                }
+                count.owed = 0;
+            }
+            self.steps.push(Step::Summed(source.clone(), *sum));
+        }
+        sums
+    }
+
+    /// The round is durable.
+    pub fn keep(&mut self) {
+        self.steps.clear();
+    }
+
+    /// The round failed: it is as if it had not been judged.
+    pub fn undo(&mut self) {
+        for step in self.steps.drain(..).rev() {
+            let (Step::Admitted(source) | Step::LeftOut(source) | Step::Summed(source, _)) = &step;
+            let Some(count) = self.counts.get_mut(source) else {
+                continue;
+            };
+            match step {
+                Step::Admitted(_) => count.admitted = count.admitted.saturating_sub(1),
+                Step::LeftOut(_) => count.left_out = count.left_out.saturating_sub(1),
+                Step::Summed(_, sum) => count.owed += sum,
+            }
         }
     }
 
-    /// Whether [`Floods::ended`] would say something.
-    pub fn has_ended(&self, now: Timestamp) -> bool {
-        let minute = now.0 / 60_000;
+    /// Forgets sources that are quiet.
+    pub fn forget_quiet(&mut self, now: Timestamp) {
+        let minute = minute_of(now);
         self.counts
-            .values()
-            .any(|count| count.minute != minute && count.left_out > 0)
+            .retain(|_, c| c.minute == minute || c.left_out > 0 || c.owed > 0);
     }
+}
 
-    /// Refusals that got no entry in minutes that have ended: one line a source. Forgets sources
-    /// that are quiet.
-    pub fn ended(&mut self, now: Timestamp) -> Vec<(Source, u64)> {
-        let minute = now.0 / 60_000;
-        let mut sums = Vec::new();
-        self.counts.retain(|source, count| {
-            if count.minute == minute {
-                return true;
-            }
-            if count.left_out > 0 {
-                sums.push((source.clone(), count.left_out));
-            }
-            false
-        });
-        sums.sort();
-        sums
-    }
+fn minute_of(now: Timestamp) -> u64 {
+    now.0 / 60_000
 }
 
 fn source(principal: Option<PrincipalId>, origin: &str) -> Source {
@@ -113,11 +175,50 @@ mod tests {
             .filter(|_| floods.admits(who, "x:1", start))
             .count();
         assert_eq!(admitted, 100);
-        assert!(floods.ended(start).is_empty(), "the minute still runs");
-        let sums = floods.ended(start.plus_ms(60_000));
+        assert!(
+            floods.sums(start, false).is_empty(),
+            "the minute still runs"
+        );
+        let sums = floods.sums(start.plus_ms(60_000), false);
         assert_eq!(sums.len(), 1);
         assert_eq!(sums[0].1, 150);
         assert!(floods.admits(who, "x:1", start.plus_ms(60_000)));
+    }
+
+    #[test]
+    fn a_flood_that_goes_on_is_summed_all_the_same() {
+        let mut floods = Floods::new(1);
+        let who = Some(PrincipalId([1; 16]));
+        let mut told = 0;
+        for second in 0..600 {
+            let now = Timestamp(second * 1_000);
+            floods.admits(who, "x:1", now);
+            told += floods.sums(now, false).iter().map(|(_, n)| n).sum::<u64>();
+        }
+        assert_eq!(told, 9 * 59);
+        let rest = floods.sums(Timestamp(599_000), true);
+        assert_eq!(rest[0].1, 59);
+    }
+
+    #[test]
+    fn what_a_failed_round_counted_is_undone() {
+        let mut floods = Floods::new(1);
+        let who = Some(PrincipalId([1; 16]));
+        let now = Timestamp(0);
+        floods.admits(who, "x:1", now);
+        floods.admits(who, "x:1", now);
+        floods.keep();
+        let later = Timestamp(60_000);
+        assert_eq!(floods.sums(later, false)[0].1, 1);
+        assert!(floods.admits(who, "x:1", later));
+        assert!(!floods.admits(who, "x:1", later));
+        floods.undo();
+        assert_eq!(floods.sums(later, false)[0].1, 1);
+        floods.keep();
+        assert!(floods.admits(who, "x:1", later));
+        floods.keep();
+        floods.forget_quiet(Timestamp(120_000));
+        assert!(floods.counts.is_empty());
     }
 
     #[test]

@@ -93,7 +93,10 @@ impl Gate {
         let root = match opened {
             Ok(root) => root,
             Err(KeyError::WrongPassphrase | KeyError::PassphraseLength) => {
-                tries.unwritten = tries.unwritten.saturating_add(1);
+                // While the vault is open the caller's refusal is entered at once.
+                if self.open.load().is_none() {
+                    tries.unwritten = tries.unwritten.saturating_add(1);
+                }
                 tries.bad += 1;
                 if tries.bad >= limits::BAD_TRIES_MAX {
                     tries.bad = 0;

@@ -10,7 +10,7 @@ use crate::keys::{Keyring, Sealed};
 use crate::ledger::{LedgerError, Page, TileSource, Tree};
 use crate::policy::{Allowance, AllowanceKey, Principal};
 use crate::secret::SecretBuffer;
-use crate::store::{ROUND_KEY, Reader, StoreError, space};
+use crate::store::{ROUND_KEY, Reader, RoundId, Store, StoreError, StoredValue, WriteSet, space};
 
 /// Rows of one scan.
 const SCAN_ROWS: usize = 512;
@@ -247,6 +247,33 @@ pub fn torn_rows(
         .filter(|((_, image), row)| image != row)
         .map(|(image, _)| image)
         .collect())
+}
+
+/// Writes the rows of a torn round again, from its redo record. `id` is that round's own: the
+/// head is bound to it.
+///
+/// # Errors
+/// When they can't be written.
+pub fn repair(
+    store: &mut dyn Store,
+    id: RoundId,
+    images: Vec<redo::Image>,
+) -> Result<(), LoadError> {
+    let failed = |why: &dyn std::fmt::Display| LoadError::damaged("the last round", why);
+    let mut writes = WriteSet::new();
+    for (key, value) in images {
+        match value {
+            Some(value) => {
+                let sealed = Sealed::from_stored(value).map_err(|e| failed(&e))?;
+                writes
+                    .put(key, StoredValue::Sealed(sealed))
+                    .map_err(|e| failed(&e))?;
+            }
+            None => writes.delete(key).map_err(|e| failed(&e))?,
+        }
+    }
+    let round = store.begin()?;
+    round.commit(id, &writes).map_err(|e| failed(&e))
 }
 
 fn redo_part(

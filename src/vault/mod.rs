@@ -6,6 +6,7 @@
 
 mod admin;
 mod batch;
+mod check;
 mod codes;
 pub mod command;
 mod commands;
@@ -32,6 +33,7 @@ mod tokens;
 mod watchdog;
 mod withheld;
 
+pub use check::{Checked, check, check_in};
 pub use committer::Settings;
 pub use export::{ExportRequest, Piece};
 pub use gate::{Gate, GateError};
@@ -266,6 +268,13 @@ impl Vault {
             .ring
             .read()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Vault {
+    /// The committer's thread ends with the queue; the publisher's has to be told.
+    fn drop(&mut self) {
+        self.publisher.stop();
     }
 }
 

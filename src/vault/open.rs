@@ -4,17 +4,17 @@ use super::Vault;
 use super::command::{Admin, Ask, Caller, Done, Note, Refusal, Work};
 use super::committer::{Committer, Settings, Shared};
 use super::head::Head;
-use super::load::{LoadError, Loaded, Tiles, load, torn_rows};
+use super::load::{LoadError, Loaded, Tiles, load, repair, torn_rows};
 use super::publish::{Press, Publisher};
 use super::registry::Registry;
 use crate::clock::{Clock, Timestamp};
 use crate::ids::VaultId;
-use crate::keys::{Argon2Cost, KeyError, Keyring, RootKey, SealFile, Sealed, Unsealer};
+use crate::keys::{Argon2Cost, KeyError, Keyring, RootKey, SealFile, Unsealer};
 use crate::ledger::{Tree, empty_root};
 use crate::policy::{Allowance, AllowanceKey, Principal};
 use crate::secret::SecretText;
 use crate::store::sled::{SledOptions, SledStore};
-use crate::store::{MarkError, MarkFile, RoundId, Store, StoreError, StoredValue, WriteSet};
+use crate::store::{MarkError, MarkFile, RoundId, Store, StoreError};
 use arc_swap::ArcSwap;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
@@ -344,6 +344,7 @@ pub fn open_in(
         );
         findings.push(format!("{} rows of the last round repaired", torn.len()));
         repair(store.as_mut(), RoundId(head.round_id), torn)?;
+        // Who is enrolled may be among what was repaired.
         loaded = load(reader.as_ref(), &ring)?;
     }
     let head = &loaded.head;
@@ -398,32 +399,4 @@ pub fn open_in(
         vault, house, committer, shared, publisher, publishing, reader, key, verifier, store_name,
     )
     .map_err(io)
-}
-
-/// Writes the rows of a torn round again, from its redo record.
-fn repair(
-    store: &mut dyn Store,
-    id: RoundId,
-    images: Vec<super::redo::Image>,
-) -> Result<(), OpenError> {
-    let failed = |why: String| {
-        OpenError::Load(LoadError::Damaged {
-            what: "the last round",
-            why,
-        })
-    };
-    let mut writes = WriteSet::new();
-    for (key, value) in images {
-        match value {
-            Some(value) => {
-                let sealed = Sealed::from_stored(value).map_err(|e| failed(e.to_string()))?;
-                writes
-                    .put(key, StoredValue::Sealed(sealed))
-                    .map_err(|e| failed(e.to_string()))?;
-            }
-            None => writes.delete(key).map_err(|e| failed(e.to_string()))?,
-        }
-    }
-    let round = store.begin()?;
-    round.commit(id, &writes).map_err(|e| failed(e.to_string()))
 }

@@ -9,6 +9,8 @@ use std::collections::HashMap;
 #[derive(Default)]
 pub struct ReleaseRates {
     counts: HashMap<(PrincipalId, PrincipalId), (u64, u32)>,
+    /// What the round in the making counted.
+    counted: Vec<(PrincipalId, PrincipalId)>,
 }
 
 impl ReleaseRates {
@@ -28,7 +30,22 @@ impl ReleaseRates {
         let counted = slot.1 < per_hour;
         if counted {
             slot.1 += 1;
+            self.counted.push((portal, processor));
         }
         counted
+    }
+
+    /// The round is durable.
+    pub fn keep(&mut self) {
+        self.counted.clear();
+    }
+
+    /// The round failed: nothing was released by it.
+    pub fn undo(&mut self) {
+        for pair in self.counted.drain(..) {
+            if let Some(slot) = self.counts.get_mut(&pair) {
+                slot.1 = slot.1.saturating_sub(1);
+            }
+        }
     }
 }

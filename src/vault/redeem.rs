@@ -50,7 +50,7 @@ impl Batch<'_> {
         self.on(id, entry, |batch, state, entry| {
             let index = batch.tied_token(&principal, state, wanted.token, entry)?;
             let body = wanted.body();
-            match batch.retry(state, id, principal.id, Rpc::Redeem, request, &body)? {
+            match batch.retry(state, id, principal.id, Rpc::Redeem, request, &body, entry)? {
                 Retry::Earlier(earlier) => {
                     entry.event = Event::RedeemReplayed;
                     let uncounted = |_: usize| None;

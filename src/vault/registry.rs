@@ -182,11 +182,14 @@ impl Registry {
         self.principals.insert(id, Arc::new(principal));
     }
 
-    /// Whether a new principal's name and credential are free.
+    /// Whether a new principal's id, name and credential are free.
     ///
     /// # Errors
     /// Which of them is taken (PCI DSS 8.2.1: one principal, one identity).
     pub fn is_free(&self, principal: &Principal) -> Result<(), Denial> {
+        if self.principals.contains_key(&principal.id) {
+            return Err(Denial::CredentialTaken);
+        }
         let credential = (principal.issuer_key, principal.certificate_uri.clone());
         if self.by_credential.contains_key(&credential) {
             return Err(Denial::CredentialTaken);

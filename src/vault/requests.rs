@@ -4,9 +4,10 @@
 use super::batch::{Batch, No};
 use super::command::RequestId;
 use super::state::{REQUEST_BYTES, Remembered, TransactionState};
-use crate::codec::{Reader, Writer};
+use crate::codec::{Malformed, Reader, Writer};
 use crate::ids::{PrincipalId, TransactionId};
 use crate::keys::{KeyError, RequestTag, Sealed};
+use crate::ledger::Entry;
 use crate::limits;
 use crate::policy::{Denial, Rpc};
 use crate::secret::SecretBuffer;
@@ -53,6 +54,7 @@ impl Batch<'_> {
         rpc: Rpc,
         request: &RequestId,
         body: &[u8; 32],
+        entry: &Entry,
     ) -> Result<Retry, No> {
         let code = call_code(rpc);
         let today = self.now.day();
@@ -82,13 +84,15 @@ impl Batch<'_> {
                 continue;
             };
             return self
-                .open_answer(state, transaction, found, tag, body)
+                .open_answer(state, transaction, found, tag, body, entry)
                 .map(Retry::Earlier);
         }
         let (tag, day) = new.ok_or_else(|| No::Keys("no replay key".to_owned()))?;
         Ok(Retry::New(tag, day))
     }
 
+    /// An answer that does not open is an `integrity` entry, and harms no other command.
+    #[allow(clippy::too_many_arguments)] // one remembered request's facts
     fn open_answer(
         &mut self,
         state: &TransactionState,
@@ -96,24 +100,25 @@ impl Batch<'_> {
         found: &Remembered,
         tag: RequestTag,
         body: &[u8; 32],
+        entry: &Entry,
     ) -> Result<Earlier, No> {
-        let broken = |_| No::Keys("a remembered request does not open".to_owned());
-        let sealed = Sealed::from_stored(found.answer.clone()).map_err(broken)?;
-        let answer = self
-            .ring
-            .open_answer(found.day, &tag, state.site(), transaction, &sealed)
-            .map_err(broken)?;
-        let malformed = |_| No::Keys("a remembered request is malformed".to_owned());
-        let mut r = Reader::new(&answer);
-        let earlier_body: [u8; 32] = r.array().map_err(malformed)?;
-        let entry = r.u64().map_err(malformed)?;
-        let content = r.bytes().map_err(malformed)?.to_vec().into();
+        let opened = Sealed::from_stored(found.answer.clone()).and_then(|sealed| {
+            let site = state.site();
+            self.ring
+                .open_answer(found.day, &tag, site, transaction, &sealed)
+        });
+        let Ok(answer) = opened else {
+            return Err(self.alarm(entry, "remembered request: tag"));
+        };
+        let Ok((earlier_body, index, content)) = parts(&answer) else {
+            return Err(self.alarm(entry, "remembered request: content"));
+        };
         if !bool::from(earlier_body.ct_eq(body)) {
             return Err(Denial::RequestIdReused.into());
         }
         Ok(Earlier {
             tag,
-            entry,
+            entry: index,
             content,
         })
     }
@@ -154,4 +159,12 @@ impl Batch<'_> {
         });
         Ok(())
     }
+}
+
+/// Digest of the body, index of the entry, and what the call keeps.
+fn parts(answer: &[u8]) -> Result<([u8; 32], u64, SecretBuffer), Malformed> {
+    let mut r = Reader::new(answer);
+    let parts = (r.array()?, r.u64()?, r.bytes()?.to_vec().into());
+    r.end()?;
+    Ok(parts)
 }

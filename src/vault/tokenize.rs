@@ -55,11 +55,20 @@ impl Batch<'_> {
             {
                 return Err(Denial::NotOwner.into());
             }
-            let retry = batch.retry(state, id, principal.id, Rpc::Tokenize, request, &body)?;
+            let retry = batch.retry(
+                state,
+                id,
+                principal.id,
+                Rpc::Tokenize,
+                request,
+                &body,
+                entry,
+            )?;
             let (tag, day) = match retry {
                 Retry::Earlier(earlier) => {
-                    let parts = <&[u8; 32]>::try_from(&earlier.content[..])
-                        .map_err(|_| No::Keys("a remembered token is malformed".to_owned()))?;
+                    let Ok(parts) = <&[u8; 32]>::try_from(&earlier.content[..]) else {
+                        return Err(batch.alarm(entry, "remembered token: content"));
+                    };
                     let token = Token::from_parts(parts);
                     let index = state.find(&token).ok_or(Denial::UnknownToken)?;
                     return Ok(Act::Seen(Done::Tokenized {

@@ -110,7 +110,15 @@ impl Batch<'_> {
                 .u8(result as u8)
                 .str(reference);
             let body: [u8; 32] = Sha256::digest(w.as_slice()).into();
-            match batch.retry(state, id, principal.id, Rpc::ReportOutcome, request, &body)? {
+            match batch.retry(
+                state,
+                id,
+                principal.id,
+                Rpc::ReportOutcome,
+                request,
+                &body,
+                entry,
+            )? {
                 Retry::Earlier(earlier) => Ok(Act::Seen(Done::Reported {
                     entry: earlier.entry,
                     replayed: true,

@@ -1,22 +1,23 @@
-//! A vault that serves on loopback, with one principal of each kind, and clients for them.
+//! A vault that serves on loopback, with principals of each kind, and clients for them.
 
+use crate::entries::{self, Entry};
 use payvault::api::client::connect;
 use payvault::api::dev_ca::{Credential, DevCa};
 use payvault::api::identity::identity_of_pem;
 use payvault::api::node::Node;
 use payvault::api::proto as pb;
 use payvault::api::tls::{Tls, TlsFiles, client_config};
-use payvault::clock::{Clock, DAY_MS, Timestamp};
+use payvault::clock::{Clock, DAY_MS, ManualClock, Timestamp};
 use payvault::ids::{PrincipalId, Site};
-use payvault::keys::{Argon2Cost, SealFile, Unsealer, password};
+use payvault::keys::{Argon2Cost, Keyring, SealFile, Unsealer, password};
 use payvault::policy::{Agreement, Allowance, AllowanceKey, Principal, Role};
 use payvault::secret::SecretText;
 use payvault::store::Store;
-use payvault::store::memory::{MemoryDisk, MemoryStore};
+use payvault::store::memory::{Faults, MemoryDisk, MemoryStore};
 use payvault::vault::{self, Founding, Gate, House, Settings};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -36,24 +37,27 @@ const PASSPHRASE: &str = "a passphrase of the tests";
 pub struct Person {
     pub id: PrincipalId,
     pub channel: Channel,
-    pub secret: Option<SecretText>,
+    pub credential: Arc<Credential>,
+    pub secret: Option<&'static SecretText>,
 }
 
-/// A serving vault.
+/// A serving vault. Its clock stands still until it is moved.
 pub struct Serving {
     pub endpoint: String,
     pub ca_pem: String,
     pub ca: DevCa,
     pub people: BTreeMap<&'static str, Person>,
     pub disk: MemoryDisk,
+    pub clock: Arc<ManualClock>,
     pub dir: TempDir,
     pub gate: Arc<Gate>,
+    tls: Arc<Tls>,
     stop: Option<oneshot::Sender<()>>,
     node: Option<JoinHandle<()>>,
 }
 
 /// The people of every house: name and role.
-const PEOPLE: [(&str, Role); 7] = [
+const PEOPLE: [(&str, Role); 9] = [
     ("portal", Role::Portal),
     ("portal-2", Role::Portal),
     ("processor-a", Role::Processor),
@@ -61,10 +65,38 @@ const PEOPLE: [(&str, Role); 7] = [
     ("processor-c", Role::Processor),
     ("auditor", Role::Auditor),
     ("operator", Role::Operator),
+    ("operator-2", Role::Operator),
+    ("custodian", Role::Custodian),
 ];
+
+/// Secrets of people and their hashes: made once a process, since hashing takes a while on purpose.
+static SECRETS: LazyLock<BTreeMap<&'static str, (SecretText, String)>> = LazyLock::new(|| {
+    let human = PEOPLE.iter().filter(|(_, role)| role.is_human());
+    human
+        .map(|(name, _)| {
+            let secret = password::generate();
+            let hash = password::hash(&secret);
+            (*name, (secret, hash))
+        })
+        .collect()
+});
+
+/// Where a house keeps its rows.
+pub enum Storing {
+    /// In memory; faults can be ordered.
+    Memory,
+    /// In its data directory, behind a gate that was unsealed with the passphrase.
+    Sled,
+    /// In a store that is made from the house, twice: to make the vault and to open it.
+    Made(Box<dyn Fn(&House) -> Box<dyn Store> + Send>),
+}
 
 pub fn site(name: &str) -> Site {
     Site::parse(name).expect("a site")
+}
+
+pub fn passphrase() -> SecretText {
+    SecretText::copy_from(PASSPHRASE)
 }
 
 fn house(dir: &Path, clock: Clock) -> House {
@@ -85,21 +117,26 @@ fn house(dir: &Path, clock: Clock) -> House {
 impl Serving {
     /// A vault in memory, whose faults can be ordered.
     pub async fn start() -> Serving {
-        let clock = Clock::system();
-        let now = clock.now();
+        Serving::start_with(Storing::Memory, |_| {}).await
+    }
+
+    /// A vault on a store of choice; `change` has the last word on every principal.
+    pub async fn start_with(storing: Storing, change: impl Fn(&mut Principal)) -> Serving {
+        // Real time at first, since clients judge the server's certificate by their own clock.
+        let now = Clock::system().now();
+        let manual = ManualClock::starting_at(now);
+        let clock = Clock::Manual(Arc::clone(&manual));
         let dir = tempfile::tempdir().expect("a temporary directory");
         let ca = DevCa::new(now).expect("a CA");
         let tls = tls(&ca, dir.path(), clock.clone());
-        let mut credentials: BTreeMap<&'static str, Credential> = BTreeMap::new();
+        let mut credentials: BTreeMap<&'static str, Arc<Credential>> = BTreeMap::new();
         let mut principals = Vec::new();
-        let mut secrets = BTreeMap::new();
         for (name, role) in PEOPLE {
             let credential = ca.client(name).expect("a credential");
             let identity =
                 identity_of_pem(&credential.certificate_pem, &tls.client_cas(), now).expect("own");
             let human = role.is_human();
-            let secret = human.then(password::generate);
-            principals.push(Principal {
+            let mut principal = Principal {
                 id: PrincipalId::random(),
                 name: name.to_owned(),
                 role,
@@ -114,15 +151,16 @@ impl Serving {
                     valid_from: Timestamp(0),
                     valid_until: now.plus_ms(365 * DAY_MS),
                 }),
-                secret_hash: secret.as_ref().map(password::hash).unwrap_or_default(),
+                secret_hash: SECRETS.get(name).map(|s| s.1.clone()).unwrap_or_default(),
                 disabled: false,
                 created_at: now,
                 last_seen: now,
                 bad_tries: 0,
                 locked_until: Timestamp(0),
-            });
-            secrets.insert(name, secret);
-            credentials.insert(name, credential);
+            };
+            change(&mut principal);
+            principals.push(principal);
+            credentials.insert(name, Arc::new(credential));
         }
         let id = |name: &str| {
             principals
@@ -154,71 +192,90 @@ impl Serving {
         }
         let ids: BTreeMap<&'static str, PrincipalId> =
             PEOPLE.iter().map(|(name, _)| (*name, id(name))).collect();
-        let operator = principals
+        let unsealers = principals
             .iter()
-            .find(|p| p.role == Role::Operator)
-            .expect("one");
-        let unsealers = vec![Unsealer {
-            uri: operator.certificate_uri.clone(),
-            issuer: operator.issuer_key,
-        }];
-        let house = house(dir.path(), clock.clone());
+            .filter(|p| matches!(p.role, Role::Operator | Role::Custodian))
+            .map(|p| Unsealer {
+                uri: p.certificate_uri.clone(),
+                issuer: p.issuer_key,
+            })
+            .collect();
+        let house = house(dir.path(), clock);
         let store = MemoryStore::new();
         let disk = store.disk();
-        let passphrase = SecretText::copy_from(PASSPHRASE);
-        vault::create_in(
-            &house,
-            &passphrase,
-            Argon2Cost::for_tests(),
-            Founding {
-                principals,
-                allowances,
-                unsealers,
-            },
-            || Ok(Box::new(store) as Box<dyn Store>),
-        )
-        .expect("a vault is made");
-        let root = SealFile::read(&house.keys_dir)
-            .and_then(|seal| seal.open(&passphrase))
-            .expect("the root key");
-        let vault = vault::open_in(&house, &root, 0, Box::new(MemoryStore::on(&disk)))
-            .expect("the vault opens");
-        let gate = Arc::new(Gate::opened(house, vault));
+        let founding = Founding {
+            principals,
+            allowances,
+            unsealers,
+        };
+        let cost = Argon2Cost::for_tests();
+        let gate = match storing {
+            Storing::Sled => {
+                vault::create(&house, &passphrase(), cost, founding).expect("a vault is made");
+                let gate = Gate::new(house);
+                gate.unseal(&passphrase()).expect("it is unsealed");
+                gate
+            }
+            Storing::Memory => {
+                let make = || Ok(Box::new(store) as Box<dyn Store>);
+                vault::create_in(&house, &passphrase(), cost, founding, make)
+                    .expect("a vault is made");
+                opened(house, Box::new(MemoryStore::on(&disk)))
+            }
+            Storing::Made(make) => {
+                vault::create_in(&house, &passphrase(), cost, founding, || Ok(make(&house)))
+                    .expect("a vault is made");
+                let store = make(&house);
+                opened(house, store)
+            }
+        };
+        let ca_pem = ca.certificate_pem().to_owned();
+        let mut serving = Serving {
+            endpoint: String::new(),
+            ca_pem,
+            ca,
+            people: BTreeMap::new(),
+            disk,
+            clock: manual,
+            dir,
+            gate: Arc::new(gate),
+            tls,
+            stop: None,
+            node: None,
+        };
+        let known = credentials
+            .into_iter()
+            .map(|(name, c)| (name, ids[name], c));
+        serving.serve(known.collect()).await;
+        serving
+    }
 
+    /// Serves on a new port, and connects everybody.
+    async fn serve(&mut self, known: Vec<(&'static str, PrincipalId, Arc<Credential>)>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let endpoint = format!("https://{}", listener.local_addr().expect("bound"));
+        self.endpoint = format!("https://{}", listener.local_addr().expect("bound"));
         let (stop, stopped) = oneshot::channel::<()>();
-        let node = Node::new(Arc::clone(&gate), tls, clock, 1_000_000);
-        let node = tokio::spawn(async move {
+        let clock = self.gate.house().clock.clone();
+        let tls = Arc::clone(&self.tls);
+        let node = Node::new(Arc::clone(&self.gate), tls, clock, 1_000_000);
+        self.stop = Some(stop);
+        self.node = Some(tokio::spawn(async move {
             node.run(listener, None, false, async {
                 let _ = stopped.await;
             })
             .await
             .expect("the node serves");
-        });
-        let ca_pem = ca.certificate_pem().to_owned();
-        let mut people = BTreeMap::new();
-        for (name, credential) in credentials {
-            let channel = channel(&endpoint, &ca_pem, &credential).await;
-            people.insert(
-                name,
-                Person {
-                    id: ids[name],
-                    channel,
-                    secret: secrets.remove(name).flatten(),
-                },
-            );
-        }
-        Serving {
-            endpoint,
-            ca_pem,
-            ca,
-            people,
-            disk,
-            dir,
-            gate,
-            stop: Some(stop),
-            node: Some(node),
+        }));
+        for (name, id, credential) in known {
+            let channel = channel(&self.endpoint, &self.ca_pem, &credential).await;
+            let secret = SECRETS.get(name).map(|s| &s.0);
+            let person = Person {
+                id,
+                channel,
+                credential,
+                secret,
+            };
+            self.people.insert(name, person);
         }
     }
 
@@ -230,6 +287,41 @@ impl Serving {
         if let Some(node) = self.node.take() {
             node.await.expect("the node ends");
         }
+    }
+
+    /// Dies without a last word, and starts again from what is durable. Of a vault in memory.
+    pub async fn kill_and_restart(&mut self) {
+        // The store stays dead for whatever the dying process still tries.
+        self.disk.order(Faults::none().and_reopenings(u32::MAX));
+        self.disk.crash();
+        self.restart().await;
+    }
+
+    /// Stops and starts again, from what is durable. Of a vault in memory.
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        self.disk.order(Faults::none());
+        let house = self.gate.house().clone();
+        self.gate = Arc::new(opened(house, Box::new(MemoryStore::on(&self.disk))));
+        let known = std::mem::take(&mut self.people);
+        let known = known
+            .into_iter()
+            .map(|(name, p)| (name, p.id, p.credential));
+        self.serve(known.collect()).await;
+    }
+
+    /// Every entry of a vault in memory, read back from what is durable and checked to the root.
+    pub fn entries(&self) -> Vec<Entry> {
+        let keys = &self.gate.house().keys_dir;
+        let seal = SealFile::read(keys).expect("a seal");
+        let root = seal.open(&passphrase()).expect("the root key");
+        let ring = Keyring::load(keys, seal.vault(), &root).expect("a keyring");
+        entries::read(&self.disk.durable(), &ring)
+    }
+
+    /// How many entries there are.
+    pub fn size(&self) -> u64 {
+        self.gate.vault().expect("open").head().size
     }
 
     pub fn vault(&self, who: &str) -> VaultClient {
@@ -251,7 +343,7 @@ impl Serving {
     /// Logs a person in.
     pub async fn login(&self, who: &str) -> Result<String, Status> {
         let person = &self.people[who];
-        let secret = person.secret.as_ref().expect("a human").expose().to_owned();
+        let secret = person.secret.expect("a human").expose().to_owned();
         let reply = SessionClient::new(person.channel.clone())
             .login(pb::LoginRequest { secret })
             .await?;
@@ -303,6 +395,14 @@ pub async fn channel(endpoint: &str, ca_pem: &str, credential: &Credential) -> C
     )
     .expect("a client configuration");
     connect(endpoint, config).await.expect("a connection")
+}
+
+fn opened(house: House, store: Box<dyn Store>) -> Gate {
+    let root = SealFile::read(&house.keys_dir)
+        .and_then(|seal| seal.open(&passphrase()))
+        .expect("the root key");
+    let vault = vault::open_in(&house, &root, 0, store).expect("the vault opens");
+    Gate::opened(house, vault)
 }
 
 fn tls(ca: &DevCa, dir: &Path, clock: Clock) -> Arc<Tls> {

@@ -15,7 +15,13 @@ const PAGES_KEPT_ROUNDS: u64 = 12;
 
 /// Commits `orders.rounds` rounds beyond those that are there.
 pub fn live(orders: &Orders) {
-    let mut store = open(orders).expect("the store opens");
+    // A fault comes once: when it comes while opening, opening again must do.
+    let mut store = open(orders)
+        .or_else(|error| {
+            eprintln!("refused to open: {error}");
+            open(orders)
+        })
+        .expect("the store opens");
     let first = 1 + head(&store).expect("the head is read");
     for round in first..first + orders.rounds {
         let writes = write_set(orders.seed, round);

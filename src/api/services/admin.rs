@@ -54,12 +54,10 @@ impl Admin {
             violations.add("principal", "must be an id or a name");
             return Err(admitted.invalid(violations, None).await);
         }
-        admitted
-            .vault
-            .registry()
-            .named(text)
-            .cloned()
-            .ok_or_else(|| status::of_denial(Denial::UnknownPrincipal))
+        match admitted.vault.registry().named(text) {
+            Some(principal) => Ok(Arc::clone(principal)),
+            None => Err(admitted.denied(Denial::UnknownPrincipal).await),
+        }
     }
 }
 
@@ -144,15 +142,27 @@ impl pb::admin_service_server::AdminService for Admin {
     ) -> Result<Response<pb::UnsealResponse>, Status> {
         let peer = self.door.peer(&request)?;
         let gate = Arc::clone(self.door.gate());
+        // While the vault is open its callers are judged, and entered, as for any other call.
+        let admitted = match gate.vault() {
+            Some(_) => Some(self.door.admit(Rpc::Unseal, &request).await?),
+            None => None,
+        };
+        let refuse = async |denial| match &admitted {
+            Some(admitted) => admitted.denied(denial).await,
+            None => status::of_denial(denial),
+        };
         let identity = &peer.identity;
         if !gate.may_unseal(&identity.uri, &identity.issuer_key) {
-            return Err(status::of_denial(Denial::RoleNotAllowed));
+            return Err(refuse(Denial::RoleNotAllowed).await);
         }
         let passphrase = SecretText::new(request.into_inner().passphrase);
         if !limits::PASSPHRASE_BYTES.contains(&passphrase.len()) {
             let mut violations = Violations::new();
             violations.add("passphrase", "must be 12 to 1024 bytes");
-            return Err(status::invalid(violations));
+            return Err(match &admitted {
+                Some(admitted) => admitted.invalid(violations, None).await,
+                None => status::invalid(violations),
+            });
         }
         let unsealed = tokio::task::spawn_blocking(move || gate.unseal(&passphrase))
             .await
@@ -162,8 +172,8 @@ impl pb::admin_service_server::AdminService for Admin {
                 self.health.set(crate::api::health::State::Serving);
                 Ok(Response::new(pb::UnsealResponse {}))
             }
-            Err(GateError::WrongPassphrase) => Err(status::of_denial(Denial::BadSecret)),
-            Err(GateError::Locked) => Err(status::of_denial(Denial::Locked)),
+            Err(GateError::WrongPassphrase) => Err(refuse(Denial::BadSecret).await),
+            Err(GateError::Locked) => Err(refuse(Denial::Locked).await),
             Err(GateError::Open(error)) => {
                 tracing::error!(alarm = "open", %error, "the vault can't be opened");
                 Err(status::status(
@@ -283,7 +293,7 @@ impl pb::admin_service_server::AdminService for Admin {
             .named(&admitted, &request.into_inner().principal)
             .await?;
         if !principal.role.is_human() {
-            return Err(status::of_denial(Denial::NotApplicable));
+            return Err(admitted.denied(Denial::NotApplicable).await);
         }
         let (secret, hash) = new_secret().await?;
         let set = command::Admin::SetSecret(principal.id, hash);
@@ -373,9 +383,14 @@ fn new_principal(
             .name
             .bytes()
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
-        && !crate::payment::luhn::contains_card_number(&asked.name);
+        && !crate::payment::luhn::contains_card_number(&asked.name)
+        // Calls take an id or a name: one must not be mistaken for the other.
+        && PrincipalId::parse(&asked.name).is_err();
     if !name_fits {
-        violations.add("name", "must be 1 to 64 characters of a-z 0-9 . - _");
+        violations.add(
+            "name",
+            "must be 1 to 64 characters of a-z 0-9 . - _, and neither an id nor a card number",
+        );
     }
     let role = convert::role(asked.role, violations);
     if asked.sites.len() > limits::SITES_MAX {

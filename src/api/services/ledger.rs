@@ -53,11 +53,16 @@ impl pb::ledger_service_server::LedgerService for Ledger {
     ) -> Result<Response<pb::GetReceiptResponse>, Status> {
         let admitted = self.door.admit(Rpc::GetReceipt, &request).await?;
         self.door.within_rate(&admitted)?;
-        let receipt = admitted
+        let index = request.into_inner().index;
+        let issued = admitted
             .vault
-            .receipt(request.into_inner().index, Some(admitted.principal.id))
-            .await
-            .map_err(|refusal| status::of_refusal(&refusal))?;
+            .receipt(index, Some(admitted.principal.id))
+            .await;
+        let receipt = match issued {
+            Ok(receipt) => receipt,
+            Err(Refusal::Denied(denial)) => return Err(admitted.denied(denial).await),
+            Err(refusal) => return Err(status::of_refusal(&refusal)),
+        };
         Ok(Response::new(pb::GetReceiptResponse {
             receipt: Some(receipt_message(receipt)),
         }))
@@ -106,6 +111,9 @@ impl pb::ledger_service_server::LedgerService for Ledger {
         let asked = request.into_inner();
         let mut violations = Violations::new();
         let wanted = export_request(asked, &mut violations);
+        if wanted.from > admitted.vault.head().size {
+            violations.add("from_index", "must not be past the ledger's end");
+        }
         if !violations.is_empty() {
             return Err(admitted.invalid(violations, None).await);
         }

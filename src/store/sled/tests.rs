@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::store::conformance::{self, Bench, FailAt, page};
+use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

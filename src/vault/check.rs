@@ -1,0 +1,206 @@
+//! The whole ledger held against the whole store, offline: every entry opens and hashes to its
+//! leaf, the leaves to the root, and every transaction's row is the one that its last entry left.
+//!
+//! The last part is what opening and daily use can't see: a row that somebody put back to an older
+//! version is sealed rightly, and only a later entry tells.
+
+use super::batch::open_row;
+use super::head::Head;
+use super::load::{LoadError, load, page_of};
+use super::open::{House, OpenError};
+use super::proofs::{Content, open_entry};
+use crate::ids::TransactionId;
+use crate::keys::{KeyState, Keyring, RootKey, SealFile};
+use crate::ledger::{Event, Frontier, Hash, Leaf, Opened, Outcome, Page, Recorded};
+use crate::store::sled::{SledOptions, SledStore};
+use crate::store::{Reader, Store, space};
+use std::collections::HashMap;
+
+/// Findings that are listed; past that only their number counts.
+const FINDINGS_MAX: usize = 1_000;
+/// Rows of one scan.
+const SCAN_ROWS: usize = 512;
+
+/// What was looked at, and what is wrong.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// Entries that open and hash to their leaf.
+    pub entries: u64,
+    /// Entries whose key was destroyed; their leaf was held against the root.
+    pub erased: u64,
+    /// Transactions whose row is the one that their last entry left.
+    pub transactions: u64,
+    /// What is wrong, one sentence each.
+    pub findings: Vec<String>,
+    /// How many findings there are, listed or not.
+    pub findings_count: u64,
+}
+
+impl Checked {
+    fn find(&mut self, what: String) {
+        self.findings_count += 1;
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(what);
+        }
+    }
+}
+
+/// Where a transaction was changed last.
+type Last = HashMap<TransactionId, (u64, Hash)>;
+
+/// Checks a vault that nobody serves. Memory grows with the number of live transactions.
+///
+/// # Errors
+/// When the store or the keys can't be opened at all; everything else is a finding.
+pub fn check(house: &House, root: &RootKey) -> Result<Checked, OpenError> {
+    let vault = SealFile::read(&house.keys_dir)?.vault();
+    let ring = Keyring::load(&house.keys_dir, vault, root)?;
+    let store = SledStore::open(
+        &house.db_dir(),
+        SledOptions {
+            cache_bytes: house.cache_bytes,
+            ..SledOptions::default()
+        },
+    )?;
+    Ok(check_in(store.reader().as_ref(), &ring)?)
+}
+
+/// [`check`] over a store and keyring of the caller's.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_in(reader: &dyn Reader, ring: &Keyring) -> Result<Checked, LoadError> {
+    let head = load(reader, ring)?.head;
+    let mut checked = Checked::default();
+    let last = walk_entries(reader, ring, &head, &mut checked)?;
+    walk_rows(reader, ring, last, &mut checked)?;
+    Ok(checked)
+}
+
+fn walk_entries(
+    reader: &dyn Reader,
+    ring: &Keyring,
+    head: &Head,
+    checked: &mut Checked,
+) -> Result<Last, LoadError> {
+    let mut last = Last::new();
+    let mut frontier = Frontier::empty();
+    let mut next = 0;
+    while next < head.size {
+        let row = page_of(reader, next)?;
+        let page = Page::parse(&row).map_err(|e| LoadError::Damaged {
+            what: "a page",
+            why: e.to_string(),
+        })?;
+        let before = next;
+        while let Some(stored) = page.entry(next).filter(|_| next < head.size) {
+            frontier.push(stored.leaf);
+            match open_entry(ring, stored) {
+                Ok(Content::Open(read)) => {
+                    let opened = Opened::parse(&read.content).ok();
+                    let entry = opened.as_ref().and_then(|o| Recorded::parse(o.json).ok());
+                    match (opened, entry) {
+                        (Some(opened), Some(entry)) => {
+                            let leaf = Leaf::of(
+                                entry.epoch,
+                                &read.bucket,
+                                entry.site,
+                                entry.event,
+                                opened.json,
+                                opened.seed,
+                            );
+                            if leaf.hash != stored.leaf || entry.index != next {
+                                checked.find(format!("entry {next} is not what its leaf says"));
+                            }
+                            checked.entries += 1;
+                            if let Some(id) = entry.transaction.filter(|_| is_change(&entry)) {
+                                last.insert(id, (next, stored.leaf));
+                            }
+                        }
+                        _ => checked.find(format!("entry {next} is malformed")),
+                    }
+                }
+                Ok(Content::Erased(_)) => checked.erased += 1,
+                Err(_) => checked.find(format!("entry {next} does not open")),
+            }
+            next += 1;
+        }
+        if next == before {
+            return Err(LoadError::Damaged {
+                what: "a page",
+                why: format!("entry {next} is missing"),
+            });
+        }
+    }
+    if frontier.root() != head.root {
+        checked.find("the entries' leaves do not hash to the head's root".to_owned());
+    }
+    Ok(last)
+}
+
+/// Whether an entry goes with a write of its transaction's row.
+fn is_change(entry: &Recorded<'_>) -> bool {
+    entry.outcome == Outcome::Ok
+        && matches!(
+            entry.event,
+            Event::TransactionOpened
+                | Event::Tokenized
+                | Event::Redeemed
+                | Event::OutcomeReported
+                | Event::TokenRevoked
+                | Event::TransactionClosed
+        )
+}
+
+fn walk_rows(
+    reader: &dyn Reader,
+    ring: &Keyring,
+    mut last: Last,
+    checked: &mut Checked,
+) -> Result<(), LoadError> {
+    let mut from = vec![space::TRANSACTIONS];
+    let to = [space::TRANSACTIONS + 1];
+    loop {
+        let rows = reader.scan(&from, &to, SCAN_ROWS)?;
+        let Some((end, _)) = rows.last() else { break };
+        from.clone_from(end);
+        from.push(0);
+        for (key, value) in rows {
+            let id = key.get(1..17).and_then(|id| id.try_into().ok());
+            let Some(id) = id.map(TransactionId) else {
+                checked.find("a transaction's key is malformed".to_owned());
+                continue;
+            };
+            let known = last.remove(&id);
+            match open_row(ring, id, value) {
+                Ok(Some(state)) => match known {
+                    Some(known) if known == (state.last_entry, state.last_leaf) => {
+                        checked.transactions += 1;
+                    }
+                    Some((index, _)) => checked.find(format!(
+                        "{id}: the row is as of entry {}, but entry {index} changed it later: it was put back",
+                        state.last_entry
+                    )),
+                    // Its entries may be erased; its row must go with its own bucket.
+                    None => checked.transactions += 1,
+                },
+                Ok(None) => {}
+                Err(what) => checked.find(format!("{id}: {what}")),
+            }
+        }
+    }
+    // A transaction without a row: deleted, unless a bucket was destroyed, whose rows a sweep may
+    // have removed.
+    let swept = ring.list().any(|key| {
+        key.state() == KeyState::Destroyed
+            && matches!(key.name(), crate::keys::KeyName::Release { .. })
+    });
+    if !swept {
+        for (id, (index, _)) in last {
+            checked.find(format!(
+                "{id}: entry {index} speaks of it, but its row is gone"
+            ));
+        }
+    }
+    Ok(())
+}
