@@ -110,7 +110,15 @@ pub fn run(args: InitArgs, output: Output) -> Result<(), CliError> {
     } else {
         Argon2Cost::DEFAULT
     };
-    let id = vault::create(&house, &passphrase, cost, founding).map_err(CliError::Make)?;
+    // Before the vault: one whose operators' secrets could not be kept would be of no use.
+    keep_secrets(&operators)?;
+    let id = match vault::create(&house, &passphrase, cost, founding) {
+        Ok(id) => id,
+        Err(error) => {
+            forget_secrets(&operators);
+            return Err(CliError::Make(error));
+        }
+    };
     // Opened once: what can't be opened now must not be found out later.
     let gate = Gate::new(house);
     gate.unseal(&passphrase)?;
@@ -119,12 +127,23 @@ pub fn run(args: InitArgs, output: Output) -> Result<(), CliError> {
         .map(|vault| vault.verifier().to_string())
         .unwrap_or_default();
     gate.close(Note::Stopped, Caller::vault());
-    for one in &operators {
+    show(output, &id.to_string(), &key, &operators, single)
+}
+
+fn keep_secrets(operators: &[Enrolled]) -> Result<(), CliError> {
+    for one in operators {
         if let Some(path) = &one.secret_file {
             input::write_secret_file(path, one.secret.expose())?;
         }
     }
-    show(output, &id.to_string(), &key, &operators, single)
+    Ok(())
+}
+
+/// Takes the secrets of a vault away that was not made, so that the next try finds none.
+fn forget_secrets(operators: &[Enrolled]) {
+    for path in operators.iter().filter_map(|one| one.secret_file.as_ref()) {
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 /// What the seal file keeps of a principal that may unseal.

@@ -139,7 +139,7 @@ pub fn house(config: &Config, clock: Clock) -> House {
 }
 
 /// Reads how the log looks.
-pub fn log_format() -> impl TypedValueParser<Value = LogFormat> + Clone {
+pub fn log_format() -> impl TypedValueParser<Value = LogFormat> {
     PossibleValuesParser::new(["text", "json"]).map(|word| match word.as_str() {
         "json" => LogFormat::Json,
         _ => LogFormat::Text,
@@ -147,7 +147,7 @@ pub fn log_format() -> impl TypedValueParser<Value = LogFormat> + Clone {
 }
 
 /// Reads how much is logged.
-pub fn log_level() -> impl TypedValueParser<Value = LogLevel> + Clone {
+pub fn log_level() -> impl TypedValueParser<Value = LogLevel> {
     const LEVELS: [LogLevel; 5] = [
         LogLevel::Error,
         LogLevel::Warn,

@@ -6,19 +6,19 @@ use crate::policy::{Field, Purpose, Role};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 /// Reads a purpose, and offers all of them to help and completion.
-pub fn purpose_parser() -> impl TypedValueParser<Value = Purpose> + Clone {
+pub fn purpose_parser() -> impl TypedValueParser<Value = Purpose> {
     PossibleValuesParser::new(Purpose::ALL.map(Purpose::as_str))
         .try_map(|word| find(&Purpose::ALL, Purpose::as_str, &word))
 }
 
 /// Reads a field, and offers all of them to help and completion.
-pub fn field_parser() -> impl TypedValueParser<Value = Field> + Clone {
+pub fn field_parser() -> impl TypedValueParser<Value = Field> {
     PossibleValuesParser::new(Field::ALL.map(Field::as_str))
         .try_map(|word| find(&Field::ALL, Field::as_str, &word))
 }
 
 /// Reads a role, and offers all of them to help and completion.
-pub fn role_parser() -> impl TypedValueParser<Value = Role> + Clone {
+pub fn role_parser() -> impl TypedValueParser<Value = Role> {
     PossibleValuesParser::new(Role::ALL.map(Role::as_str))
         .try_map(|word| find(&Role::ALL, Role::as_str, &word))
 }
