@@ -94,7 +94,7 @@ pub(super) fn open_engine(
     };
     // Recovery may have renamed a snapshot into place.
     sync_directory(directory).map_err(refused)?;
-    prove_barrier(&engine, watch)?;
+    prove_barrier(&engine, watch, os::barrier_calls)?;
     no_blobs(directory)?;
     Ok(engine)
 }
@@ -143,14 +143,18 @@ fn show_the_disk(file: &Path) -> io::Result<()> {
 
 /// Writes and flushes a row and counts the barrier around both: a flush alone may find its write
 /// already done.
-fn prove_barrier(engine: &::sled::Db, watch: &Watch) -> Result<(), StoreError> {
+pub(super) fn prove_barrier(
+    engine: &::sled::Db,
+    watch: &Watch,
+    count: fn() -> u64,
+) -> Result<(), StoreError> {
     let value = crate::ids::random::<16>();
-    let calls = os::barrier_calls();
+    let calls = count();
     guarded(|| {
         engine.insert(PROBE_KEY, &value)?;
         watch.over(engine, || engine.flush())
     })?;
-    if os::barrier_calls() == calls {
+    if count() == calls {
         return Err(StoreError::NotSynced);
     }
     Ok(())
