@@ -27,6 +27,11 @@ pub fn live(orders: &Orders) {
         })
         .expect("the store opens");
     let first = 1 + head(&store).expect("the head is read");
+    // The cut may have come between a commit and its mark.
+    let due = (first - 1) / MARK_ROUNDS * MARK_ROUNDS;
+    if due > 0 {
+        mark(orders, due);
+    }
     for round in first..first + orders.rounds {
         let writes = write_set(orders.seed, round);
         while !commit(&mut store, round, &writes) {}

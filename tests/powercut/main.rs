@@ -33,6 +33,8 @@ const LIVES_OF_A_STORE: u64 = 4;
 const ROUNDS_OF_A_LIFE: u64 = 150;
 /// Cuts come at a write up to this one; a life has about three a round.
 const CUT_AT_MAX: u64 = 300;
+/// Every third cut comes among the first writes, where a store is made or recovered.
+const OPENING_WRITES: u64 = 30;
 
 /// Not a test of its own: what this binary does when it was started again as a child.
 #[test]
@@ -51,7 +53,12 @@ fn no_acknowledged_round_is_lost_by_a_power_cut() {
         let mut held = 0;
         for _ in 0..LIVES_OF_A_STORE.min(cuts - done) {
             let seed = seeds.next();
-            let cut = Cut::at(1 + seed % CUT_AT_MAX, seed);
+            let bound = if seed.is_multiple_of(3) {
+                OPENING_WRITES
+            } else {
+                CUT_AT_MAX
+            };
+            let cut = Cut::at(1 + seed / 3 % bound, seed);
             let life = Life::of("store", &place, seeds.first, ROUNDS_OF_A_LIFE);
             let lived = life.live(cutter, Some(&cut));
             assert!(
