@@ -418,7 +418,10 @@ fn one_operator_alone_until_the_second_one_comes() {
         || Ok(Box::new(MemoryStore::new())),
     );
     assert!(matches!(again, Err(payvault::vault::OpenError::Exists(_))));
-    vault.close(payvault::vault::command::Note::Stopped);
+    vault.close(
+        payvault::vault::command::Note::Stopped,
+        payvault::vault::command::Caller::vault(),
+    );
 }
 
 fn founding_of_nobody() -> Founding {
