@@ -119,8 +119,10 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Command::Log(command) if command.is_offline() => log::run_offline(command, output),
         Command::Completions { shell } => {
             let mut command = Cli::command();
-            clap_complete::generate(shell, &mut command, "payvault", &mut std::io::stdout());
-            Ok(())
+            // Written at once: the generator would panic when a reader leaves early.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command, "payvault", &mut script);
+            Ok(std::io::Write::write_all(&mut std::io::stdout(), &script)?)
         }
         calling => runtime()?.block_on(call(calling, output)),
     }
