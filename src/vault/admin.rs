@@ -24,7 +24,7 @@ impl Batch<'_> {
         match admin {
             Admin::CreatePrincipal(principal) => {
                 // At `init` the vault itself enrols the first operators.
-                if caller.principal.is_some() {
+                if !caller.is_vault() {
                     self.admit(caller, Rpc::CreatePrincipal)?;
                 }
                 entry.detail.insert("principal", principal.name.clone());
@@ -65,7 +65,7 @@ impl Batch<'_> {
                 self.replace(principal, entry)
             }
             Admin::SetAllowance(key, allowance) => {
-                if caller.principal.is_some() {
+                if !caller.is_vault() {
                     self.admit(caller, Rpc::SetAllowance)?;
                 }
                 describe_allowance(key, allowance.as_ref(), entry);

@@ -197,7 +197,9 @@ fn walk_rows(
     });
     if !swept {
         for (id, (index, _)) in last {
-            checked.find(format!("{id}: entry {index} speaks of it, but its row is gone"));
+            checked.find(format!(
+                "{id}: entry {index} speaks of it, but its row is gone"
+            ));
         }
     }
     Ok(())

@@ -26,6 +26,11 @@ impl Caller {
         }
     }
 
+    /// Whether it is the vault itself: an unknown caller has an address.
+    pub fn is_vault(&self) -> bool {
+        self.principal.is_none() && *self.origin == *"-"
+    }
+
     /// The principal's id.
     pub fn id(&self) -> Option<PrincipalId> {
         self.principal.as_ref().map(|p| p.id)

@@ -33,8 +33,8 @@ mod tokens;
 mod watchdog;
 mod withheld;
 
-pub use committer::Settings;
 pub use check::{Checked, check, check_in};
+pub use committer::Settings;
 pub use export::{ExportRequest, Piece};
 pub use gate::{Gate, GateError};
 pub use head::Head;

@@ -5,6 +5,7 @@ mod house;
 mod ledger;
 mod logs;
 
+mod check;
 mod codes;
 mod faults;
 mod last_use;
