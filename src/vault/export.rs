@@ -7,7 +7,7 @@
 use super::Vault;
 use super::command::{Caller, Done, Refusal, Work};
 use super::load::{Tiles, page_of};
-use super::proofs::{Content, open_entry, unreadable};
+use super::proofs::{Content, open_entry, unproven, unread, unreadable};
 use super::publish::Published;
 use crate::clock::Timestamp;
 use crate::ids::{PrincipalId, Site};
@@ -174,7 +174,7 @@ impl Job {
         let boundaries = vault
             .tree()
             .boundaries(self.from, self.to, size, &Tiles(reader))
-            .map_err(unreadable)?;
+            .map_err(unproven)?;
         let header = ExportHeader {
             vault: vault.id,
             epoch: vault.head().epoch,
@@ -194,7 +194,7 @@ impl Job {
             Exporter::begin(&header, &vault.signing, &mut lines).map_err(unreadable)?;
         while let Some(next) = exporter.next() {
             still_admitted(vault, self.auditor)?;
-            let row = page_of(reader, next).map_err(unreadable)?;
+            let row = page_of(reader, next).map_err(unread)?;
             let page = Page::parse(&row).map_err(unreadable)?;
             let mut found = false;
             while let Some(stored) = exporter.next().and_then(|index| page.entry(index)) {

@@ -3,14 +3,15 @@
 
 use super::Vault;
 use super::command::Refusal;
-use super::load::{Tiles, page_of};
+use super::load::{LoadError, Tiles, page_of};
 use super::publish::Published;
 use super::rows::Row;
 use crate::ids::PrincipalId;
 use crate::keys::{KeyId, KeyName, Keyring, Sealed};
-use crate::ledger::{Hash, Leaf, Opened, Page, PageEntry, Recorded, Tree};
+use crate::ledger::{Hash, Leaf, LedgerError, Opened, Page, PageEntry, Recorded, Tree};
 use crate::policy::Denial;
 use crate::secret::SecretBuffer;
+use crate::store::StoreError;
 use std::sync::{Arc, PoisonError};
 
 /// A receipt on its way to the caller whose act it proves.
@@ -70,7 +71,7 @@ impl Vault {
         of: Option<PrincipalId>,
         published: Published,
     ) -> Result<IssuedReceipt, Refusal> {
-        let row = page_of(self.reader.as_ref(), index).map_err(unreadable)?;
+        let row = page_of(self.reader.as_ref(), index).map_err(unread)?;
         let page = Page::parse(&row).map_err(unreadable)?;
         let stored = page
             .entry(index)
@@ -99,7 +100,7 @@ impl Vault {
                 published.checkpoint.size,
                 &Tiles(self.reader.as_ref()),
             )
-            .map_err(unreadable)?;
+            .map_err(unproven)?;
         Ok(IssuedReceipt {
             index,
             entry: crate::ledger::open_line(index, &read.bucket, &leaf, opened.json),
@@ -118,7 +119,7 @@ impl Vault {
             vault
                 .tree()
                 .consistency(from, to, &Tiles(vault.reader.as_ref()))
-                .map_err(unreadable)
+                .map_err(unproven)
         })
         .await
     }
@@ -181,4 +182,26 @@ pub(super) fn unreadable(error: impl ToString) -> Refusal {
     let what = error.to_string();
     tracing::error!(alarm = "integrity", what, "the ledger can't be read");
     Refusal::Integrity
+}
+
+/// A row that the store did not give: while the store is closed that is no damage.
+pub(super) fn unread(error: LoadError) -> Refusal {
+    match error {
+        LoadError::Store(StoreError::Damaged(_)) => unreadable(error),
+        LoadError::Store(error) => unavailable(&error),
+        LoadError::Empty | LoadError::Damaged { .. } | LoadError::Tree(_) => unreadable(error),
+    }
+}
+
+/// A proof that could not be made: while the store is closed that is no damage.
+pub(super) fn unproven(error: LedgerError) -> Refusal {
+    match error {
+        LedgerError::Source(_) => unavailable(&error),
+        error => unreadable(error),
+    }
+}
+
+fn unavailable(error: &dyn std::fmt::Display) -> Refusal {
+    tracing::warn!(%error, "the ledger can't be read now");
+    Refusal::Unavailable("the ledger can't be read now")
 }

@@ -1,6 +1,7 @@
 //! Through the real door: mutual TLS and gRPC on loopback.
 
 mod entries;
+mod faults;
 mod house;
 mod last_use;
 mod malformed;

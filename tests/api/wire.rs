@@ -1,11 +1,20 @@
 //! Calls with bodies of any bytes, and all that comes back.
 
+use crate::house::Serving;
+use hyper_util::rt::TokioIo;
+use payvault::api::tls::client_config;
 use prost::Message;
 use prost::bytes::{Buf, BufMut};
+use rustls_pki_types::ServerName;
 use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::TlsConnector;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use tonic_types::StatusExt;
 
@@ -132,4 +141,103 @@ impl Seen {
             metadata: keys.collect(),
         }
     }
+}
+
+/// Calls `path`, and gives all that the answer had: its messages, also those before an error.
+pub async fn answer(
+    channel: &Channel,
+    path: &'static str,
+    body: Vec<u8>,
+) -> (Vec<Vec<u8>>, Option<Status>) {
+    let mut grpc = Grpc::new(channel.clone());
+    grpc.ready().await.expect("a connection");
+    let path = http::uri::PathAndQuery::from_static(path);
+    let mut messages = Vec::new();
+    let mut stream = match grpc.server_streaming(Request::new(body), path, Raw).await {
+        Ok(answer) => answer.into_inner(),
+        Err(status) => return (messages, Some(status)),
+    };
+    loop {
+        match stream.message().await {
+            Ok(Some(message)) => messages.push(message),
+            Ok(None) => return (messages, None),
+            Err(status) => return (messages, Some(status)),
+        }
+    }
+}
+
+/// Every byte that came out of a connection's TLS, from the server's side.
+#[derive(Clone, Default)]
+pub struct Tape(Arc<Mutex<Vec<u8>>>);
+
+impl Tape {
+    /// Takes what was recorded.
+    pub fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut *self.0.lock().expect("no panic"))
+    }
+}
+
+/// A stream whose incoming bytes are recorded.
+struct Recorded<S> {
+    stream: S,
+    tape: Tape,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Recorded<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let new = &buffer.filled()[before..];
+        self.tape.0.lock().expect("no panic").extend_from_slice(new);
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Recorded<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// A connection of `who`, and what comes in on it below HTTP/2.
+pub async fn taped(serving: &Serving, who: &str) -> (Channel, Tape) {
+    let credential = &serving.people[who].credential;
+    let config = client_config(
+        &serving.ca_pem,
+        &credential.certificate_pem,
+        credential.key_pem.expose(),
+    )
+    .expect("a client configuration");
+    let tape = Tape::default();
+    let own = tape.clone();
+    let connector = TlsConnector::from(Arc::new(config));
+    let address = serving.endpoint.trim_start_matches("https://").to_owned();
+    let connect = tower::service_fn(move |_: http::Uri| {
+        let (connector, tape, address) = (connector.clone(), own.clone(), address.clone());
+        async move {
+            let stream = tokio::net::TcpStream::connect(address).await?;
+            let name = ServerName::try_from("127.0.0.1").expect("a name");
+            let stream = connector.connect(name, stream).await?;
+            Ok::<_, std::io::Error>(TokioIo::new(Recorded { stream, tape }))
+        }
+    });
+    let endpoint = Endpoint::from_shared(serving.endpoint.clone()).expect("an address");
+    let channel = endpoint.connect_with_connector(connect).await;
+    (channel.expect("a connection"), tape)
 }
