@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 #[derive(Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Connection")]
 pub struct ConnectionArgs {
-    /// Address of the vault, such as https://vault.example.org:8443
-    #[arg(long, value_name = "URL", env = "PAYVAULT_ENDPOINT")]
+    /// Address of the vault
+    #[arg(long, value_name = "https://HOST:PORT", env = "PAYVAULT_ENDPOINT")]
     pub endpoint: Option<String>,
     /// CA that vouches for the vault's certificate (PEM)
     #[arg(long, value_name = "FILE", env = "PAYVAULT_CA")]

@@ -1,5 +1,5 @@
-//! The words of the contract as they are typed and shown: purposes, fields, roles. On the command
-//! line a hyphen and an underscore are the same.
+//! The words of the contract as they are typed and shown: purposes, fields, roles. In a grant a
+//! hyphen is as good as an underscore.
 
 use crate::api::proto;
 use crate::policy::{Field, Purpose, Role};
