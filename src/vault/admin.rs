@@ -400,12 +400,6 @@ fn describe_allowance(key: &AllowanceKey, allowance: Option<&Allowance>, entry: 
     entry.detail.insert("for_site", key.site.to_string());
     match allowance {
         None => entry.detail.insert("allowance", "taken away".to_owned()),
-        Some(a) => entry.detail.insert(
-            "allowance",
-            format!(
-                "purposes {:#08b}, uses {}, release {} ms, {} an hour",
-                a.purposes, a.uses_max, a.release_ms_max, a.releases_per_hour
-            ),
-        ),
+        Some(a) => entry.detail.insert("allowance", a.to_string()),
     };
 }
