@@ -70,6 +70,8 @@ pub(super) fn seal(
     plaintext: &[u8],
     out: &mut [u8],
 ) -> [u8; TAG_BYTES] {
+    #[cfg(feature = "fault-injection")]
+    super::watch::sealing(plaintext);
     let buffer = InOutBuf::new(plaintext, out).expect("the output is as long as the plaintext");
     Aes256Gcm::new(key.into())
         .encrypt_inout_detached(nonce.into(), aad, buffer)

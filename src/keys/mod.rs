@@ -26,6 +26,8 @@ mod seal;
 mod testing;
 #[cfg(test)]
 mod vectors;
+#[cfg(feature = "fault-injection")]
+pub mod watch;
 mod wrap;
 
 pub use argon::Argon2Cost;

@@ -4,6 +4,8 @@ mod entries;
 mod faults;
 mod house;
 mod last_use;
+mod leak;
 mod malformed;
 mod road;
+mod search;
 mod wire;
