@@ -6,6 +6,7 @@
 
 mod admin;
 mod batch;
+mod check;
 mod codes;
 pub mod command;
 mod commands;
@@ -32,6 +33,7 @@ mod tokens;
 mod watchdog;
 mod withheld;
 
+pub use check::{Checked, Finding};
 pub use committer::Settings;
 pub use export::{ExportRequest, Piece};
 pub use gate::{Gate, GateError};

@@ -6,6 +6,7 @@ mod ledger;
 mod logs;
 
 mod allow;
+mod check;
 mod clock;
 mod codes;
 mod compile;
