@@ -48,7 +48,7 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    fn damaged(what: &'static str, why: impl ToString) -> LoadError {
+    pub(super) fn damaged(what: &'static str, why: impl ToString) -> LoadError {
         LoadError::Damaged {
             what,
             why: why.to_string(),
@@ -210,7 +210,8 @@ fn open(
         .map_err(|e| LoadError::damaged(what, e))
 }
 
-fn scan(
+/// Goes through the rows of a space.
+pub(super) fn scan(
     reader: &dyn Reader,
     space: u8,
     mut each: impl FnMut(&[u8], Vec<u8>) -> Result<(), LoadError>,

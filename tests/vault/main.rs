@@ -10,6 +10,7 @@ mod check;
 mod clock;
 mod codes;
 mod compile;
+mod engine;
 mod faults;
 mod last_use;
 mod matrix;
