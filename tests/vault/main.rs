@@ -19,4 +19,5 @@ mod retries;
 mod road;
 mod strangers;
 mod tamper;
+#[path = "../tidy.rs"]
 mod tidy;

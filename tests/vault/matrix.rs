@@ -157,7 +157,6 @@ fn admission_is_by_role_session_standing_and_agreement() {
                             Rpc::Login
                                 | Rpc::Unseal
                                 | Rpc::GetCheckpoint
-                                | Rpc::GetReceipt
                                 | Rpc::GetConsistencyProof
                         );
                     let wanted = if state == 1 || state == 2 {

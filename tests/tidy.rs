@@ -155,6 +155,8 @@ fn lines_with(words: &[&str], exempt: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     for (path, _, text) in sources() {
         let test_only = path.ends_with("tests.rs")
+            || path.contains("/tests/")
+            || path.ends_with("testing.rs")
             || path.ends_with("conformance.rs")
             || path.ends_with("vectors.rs");
         if test_only || exempt.iter().any(|e| path.starts_with(e)) {
