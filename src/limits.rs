@@ -115,8 +115,12 @@ pub const CLOCK_STEP_MS: u64 = 5 * 60 * 1000;
 pub const MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// Connections at once.
 pub const CONNECTIONS_MAX: usize = 1_024;
+/// Of these, how many one address may hold (of IPv6, one network of 64 bits).
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
 /// Handshakes at once.
 pub const HANDSHAKES_MAX: usize = 64;
+/// Of these, how many one address may hold (of IPv6, one network of 64 bits).
+pub const HANDSHAKES_PER_ADDRESS_MAX: usize = 8;
 /// A TLS handshake that takes longer is dropped.
 pub const HANDSHAKE_MS_MAX: u64 = 5_000;
 /// Calls at once on one connection.
