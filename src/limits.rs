@@ -92,6 +92,10 @@ pub const SESSIONS_PER_PRINCIPAL_MAX: usize = 16;
 pub const IDLE_DAYS_MAX: u64 = 90;
 /// Bytes of a secret or session at `Login`.
 pub const SECRET_BYTES_MAX: usize = 128;
+/// Argon2 computations over people's secrets at once: each takes memory and a core.
+pub const SECRET_HASHES_AT_ONCE_MAX: usize = 2;
+/// How many more may wait for one.
+pub const SECRET_HASHES_WAITING_MAX: usize = 32;
 /// Bytes of a passphrase; least and most.
 pub const PASSPHRASE_BYTES: std::ops::RangeInclusive<usize> = 12..=1024;
 /// Certificates that may unseal.
