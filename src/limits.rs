@@ -92,6 +92,10 @@ pub const SESSIONS_PER_PRINCIPAL_MAX: usize = 16;
 pub const IDLE_DAYS_MAX: u64 = 90;
 /// Bytes of a secret or session at `Login`.
 pub const SECRET_BYTES_MAX: usize = 128;
+/// Argon2 computations over people's secrets at once: each takes memory and a core.
+pub const SECRET_HASHES_AT_ONCE_MAX: usize = 2;
+/// How many more may wait for one.
+pub const SECRET_HASHES_WAITING_MAX: usize = 32;
 /// Bytes of a passphrase; least and most.
 pub const PASSPHRASE_BYTES: std::ops::RangeInclusive<usize> = 12..=1024;
 /// Certificates that may unseal.
@@ -115,8 +119,12 @@ pub const CLOCK_STEP_MS: u64 = 5 * 60 * 1000;
 pub const MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// Connections at once.
 pub const CONNECTIONS_MAX: usize = 1_024;
+/// Of these, how many one address may hold (of IPv6, one network of 64 bits).
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
 /// Handshakes at once.
 pub const HANDSHAKES_MAX: usize = 64;
+/// Of these, how many one address may hold (of IPv6, one network of 64 bits).
+pub const HANDSHAKES_PER_ADDRESS_MAX: usize = 8;
 /// A TLS handshake that takes longer is dropped.
 pub const HANDSHAKE_MS_MAX: u64 = 5_000;
 /// Calls at once on one connection.

@@ -1,6 +1,7 @@
 //! One accepted connection: the stream that hyper reads and writes, the place that it takes up,
 //! and who is at the other end. It can be cut from outside at any moment.
 
+use super::crowd::Place;
 use super::identity::PeerIdentity;
 use crate::clock::Timestamp;
 use std::convert::Infallible;
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
@@ -58,7 +59,7 @@ pub struct Connection<S, I> {
     info: I,
     // Resolves when the connection is cut; `None` from then on.
     cut: Option<oneshot::Receiver<Infallible>>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl<S, I> Connection<S, I> {
@@ -68,7 +69,7 @@ impl<S, I> Connection<S, I> {
         end: impl Future<Output = ()> + Send + 'static,
         stream: S,
         info: I,
-        place: OwnedSemaphorePermit,
+        place: Place,
     ) -> Connection<S, I> {
         let (mut alive, cut) = oneshot::channel();
         tokio::spawn(async move {

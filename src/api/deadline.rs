@@ -3,6 +3,7 @@
 //! up is dropped before it is run. The deadline bounds the time until the answer begins; what is
 //! streamed after that is bounded by the connection's age.
 
+use super::status;
 use crate::clock::Clock;
 use http::{HeaderMap, Request, Response};
 use std::future::Future;
@@ -10,9 +11,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Sleep;
+use tonic::Status;
 use tonic::body::Body;
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt};
 use tower::{Layer, Service};
 
 /// When a call's time is over, on the vault's monotonic clock.
@@ -78,7 +78,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> InTime<S::Future> {
         let Some(budget) = budget(request.headers(), self.longest) else {
             return InTime::Refused {
-                status: Some(malformed()),
+                status: Some(status::malformed_timeout()),
             };
         };
         request.extensions_mut().insert(Deadline {
@@ -126,9 +126,11 @@ where
                 if over.poll(cx).is_pending() {
                     return Poll::Pending;
                 }
-                exceeded()
+                status::deadline_passed()
             }
-            InTimeProjected::Refused { status } => status.take().unwrap_or_else(malformed),
+            InTimeProjected::Refused { status } => {
+                status.take().unwrap_or_else(status::malformed_timeout)
+            }
         };
         Poll::Ready(Ok(status.into_http()))
     }
@@ -162,35 +164,12 @@ fn timeout(text: &[u8]) -> Option<Duration> {
     })
 }
 
-fn exceeded() -> Status {
-    Status::with_error_details(
-        Code::DeadlineExceeded,
-        "the call's deadline passed; whether it took effect is unknown: retry with the same request_id",
-        reason("DEADLINE_EXCEEDED"),
-    )
-}
-
-fn malformed() -> Status {
-    let mut details = reason("INVALID_ARGUMENT");
-    details.add_bad_request_violation(
-        "grpc-timeout",
-        "not one to eight digits and a unit of HMSmun",
-    );
-    Status::with_error_details(
-        Code::InvalidArgument,
-        "the grpc-timeout header is malformed",
-        details,
-    )
-}
-
-fn reason(reason: &str) -> ErrorDetails {
-    ErrorDetails::with_error_info(reason, "payvault", [])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::convert::Infallible;
+    use tonic::Code;
+    use tonic_types::StatusExt;
     use tower::{ServiceExt, service_fn};
 
     #[test]
@@ -239,7 +218,7 @@ mod tests {
         assert_eq!(budget(&headers, longest), Some(Duration::from_millis(20)));
     }
 
-    async fn call(timeout: &str) -> (Option<Deadline>, i32) {
+    async fn call(timeout: &str) -> (Option<Deadline>, Status) {
         let (seen, mut sees) = tokio::sync::mpsc::unbounded_channel();
         let service = service_fn(move |request: Request<()>| {
             let seen = seen.clone();
@@ -254,19 +233,33 @@ mod tests {
             .body(())
             .unwrap();
         let answer = service.oneshot(request).await.unwrap();
-        let code = answer.headers()["grpc-status"].to_str().unwrap();
-        (sees.try_recv().ok(), code.parse().unwrap())
+        let status = Status::from_header_map(answer.headers()).unwrap();
+        (sees.try_recv().ok(), status)
     }
 
     #[tokio::test]
     async fn a_service_that_does_not_answer_is_answered_for() {
-        let (deadline, code) = call("1m").await;
+        let (deadline, status) = call("1m").await;
         assert!(deadline.is_some());
-        assert_eq!(code, Code::DeadlineExceeded as i32);
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!(
+            (&*info.domain, &*info.reason),
+            (status::DOMAIN, "TIMED_OUT")
+        );
     }
 
     #[tokio::test]
     async fn a_malformed_header_never_reaches_the_service() {
-        assert_eq!(call("soon").await, (None, Code::InvalidArgument as i32));
+        let (deadline, status) = call("soon").await;
+        assert_eq!(deadline, None);
+        assert_eq!(status.code(), Code::InvalidArgument);
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!(
+            (&*info.domain, &*info.reason),
+            (status::DOMAIN, "INVALID_REQUEST")
+        );
+        let bad = status.get_details_bad_request().unwrap();
+        assert_eq!(bad.field_violations[0].field, "grpc-timeout");
     }
 }

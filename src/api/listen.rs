@@ -1,8 +1,10 @@
 //! The accept loop: from a listener to a stream of connections that tonic serves. Handshakes run
 //! beside it, bounded in number and time, so that one that stalls holds up nobody; connections
-//! are bounded too, and each holds its place until it ends.
+//! are bounded too, and each holds its place until it ends. One address gets a part of either only:
+//! a single host can't keep the others out.
 
 use super::connection::{Connection, PeerInfo, TlsConnection};
+use super::crowd::{Crowd, Place};
 use super::refusal::{Refusal, RefusedHandshakes};
 use super::tls::{ALPN_H2, Tls, Trust};
 use crate::clock::Clock;
@@ -15,7 +17,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::Stream;
@@ -25,8 +27,13 @@ use tokio_stream::Stream;
 pub struct Bounds {
     /// Connections at once; one more is closed at once.
     pub connections_max: usize,
+    /// Of these, how many one address may hold; one more is closed at once. Loopback is an address
+    /// as any other, so what loads a vault from one host may want more.
+    pub connections_per_address: usize,
     /// Handshakes at once; further ones wait in the kernel's queue.
     pub handshakes_max: usize,
+    /// Of these, how many one address may hold; one more is closed at once.
+    pub handshakes_per_address: usize,
     /// A handshake that takes longer is dropped.
     pub handshake: Duration,
     /// After this, a connection is asked to end (GOAWAY) and takes no new calls.
@@ -43,7 +50,9 @@ impl Default for Bounds {
     fn default() -> Bounds {
         Bounds {
             connections_max: limits::CONNECTIONS_MAX,
+            connections_per_address: limits::CONNECTIONS_PER_ADDRESS_MAX,
             handshakes_max: limits::HANDSHAKES_MAX,
+            handshakes_per_address: limits::HANDSHAKES_PER_ADDRESS_MAX,
             handshake: Duration::from_millis(limits::HANDSHAKE_MS_MAX),
             connection_age: Duration::from_millis(limits::CONNECTION_AGE_MS_MAX),
             connection_grace: Duration::from_millis(limits::CONNECTION_GRACE_MS_MAX),
@@ -103,6 +112,10 @@ pub(super) fn accept_plain(
             let Ok(place) = places.clone().try_acquire_owned() else {
                 continue;
             };
+            let place = Place {
+                _among_all: place,
+                _of_address: None,
+            };
             let connection = Connection::until(cut(cut_all.clone()), stream, (), place);
             if ready.send(connection).await.is_err() {
                 return;
@@ -122,6 +135,8 @@ async fn accept_loop(
 ) {
     let places = Arc::new(Semaphore::new(door.bounds.connections_max));
     let turns = Arc::new(Semaphore::new(door.bounds.handshakes_max));
+    let connected = Crowd::new(door.bounds.connections_per_address);
+    let greeting = Crowd::new(door.bounds.handshakes_per_address);
     // Owned here, so that the handshakes end with the loop.
     let mut handshakes = JoinSet::new();
     loop {
@@ -133,15 +148,23 @@ async fn accept_loop(
         let (stream, address) = next(&listener).await;
         while handshakes.try_join_next().is_some() {}
         // Refused at once rather than left to wait: the caller learns it and goes elsewhere.
-        let Ok(place) = places.clone().try_acquire_owned() else {
+        let (Some(of_address), Some(greeting), Ok(among_all)) = (
+            connected.enter(address.ip()),
+            greeting.enter(address.ip()),
+            places.clone().try_acquire_owned(),
+        ) else {
             door.refused.record(address.ip(), Refusal::Full);
             continue;
+        };
+        let place = Place {
+            _among_all: among_all,
+            _of_address: Some(of_address),
         };
         let (door, ready) = (door.clone(), ready.clone());
         handshakes.spawn(async move {
             match door.let_in(stream, address, place).await {
                 Ok(connection) => {
-                    drop(turn);
+                    drop((turn, greeting));
                     // An error means that the server is gone, and the connection with it.
                     let _ = ready.send(connection).await;
                 }
@@ -170,7 +193,7 @@ impl Doorkeeper {
         self: &Arc<Doorkeeper>,
         stream: TcpStream,
         address: SocketAddr,
-        place: OwnedSemaphorePermit,
+        place: Place,
     ) -> Result<TlsConnection, Refusal> {
         // Watched from before the handshake, so that no reload falls between the two.
         let mut trust = self.tls.watch();

@@ -4,6 +4,7 @@ pub mod client;
 pub mod config;
 pub mod connection;
 pub mod convert;
+mod crowd;
 pub mod deadline;
 pub mod dev_ca;
 pub mod door;

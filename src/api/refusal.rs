@@ -33,7 +33,7 @@ pub enum Refusal {
     Timeout,
     /// The client went away, or refused the server's certificate.
     Left,
-    /// All places for connections are taken.
+    /// All places for connections are taken, or all that one address may hold.
     Full,
 }
 

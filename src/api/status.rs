@@ -232,6 +232,25 @@ pub fn of_denial(denial: Denial) -> Status {
     with_details(code, reason, message, retry)
 }
 
+/// A call whose deadline passed before its answer began.
+pub fn deadline_passed() -> Status {
+    status(
+        Code::DeadlineExceeded,
+        "TIMED_OUT",
+        "the call's deadline passed; whether it took effect is unknown: retry with the same request_id",
+    )
+}
+
+/// A call whose `grpc-timeout` can't be read.
+pub fn malformed_timeout() -> Status {
+    let mut violations = Violations::new();
+    violations.add(
+        "grpc-timeout",
+        "must be one to eight digits and a unit of HMSmun",
+    );
+    invalid(violations)
+}
+
 /// A certificate without the one identity that is needed, or one that is no longer trusted.
 pub fn no_identity() -> Status {
     status(

@@ -15,19 +15,20 @@ pub fn passes(digits: &[u8]) -> bool {
 }
 
 /// Whether `text` holds what may be a card number: 12 to 19 ASCII digits in a row that pass Luhn,
-/// where single spaces or hyphens may stand between digits. Digits before and after don't matter:
-/// every window of a longer run is looked at. Copies nothing, since the text may hold one.
+/// where one character that is neither letter nor digit (space, hyphen, dot, slash, a no-break
+/// space) may stand between any two. Digits before and after don't matter: every window of a longer
+/// run is looked at. Copies nothing, since the text may hold one.
 ///
 /// For references, names and addresses, which are shown or released apart from the number. One of
 /// ten random 12-digit runs passes, and a longer run has several windows: this errs on refusing.
 pub fn contains_card_number(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    (0..bytes.len()).any(|end| a_card_number_ends_at(bytes, end))
+    (0..text.len()).any(|end| a_card_number_ends_at(text, end))
 }
 
 /// Whether a window of 12 to 19 digits whose last one is at `end` passes. Luhn runs from the right,
-/// so one walk to the left tries all lengths.
-fn a_card_number_ends_at(bytes: &[u8], end: usize) -> bool {
+/// so one walk to the left tries all lengths; it takes 19 steps at most.
+fn a_card_number_ends_at(text: &str, end: usize) -> bool {
+    let bytes = text.as_bytes();
     let mut sum = Sum::default();
     let mut at = end;
     while bytes[at].is_ascii_digit() {
@@ -38,10 +39,14 @@ fn a_card_number_ends_at(bytes: &[u8], end: usize) -> bool {
         if sum.count == *CARD_NUMBER_DIGITS.end() {
             return false;
         }
-        at = match bytes[..at] {
-            [.., before, b' ' | b'-'] if before.is_ascii_digit() => at - 2,
-            [.., _] => at - 1,
-            [] => return false,
+        // A digit stands at `at`, so the text can be cut there.
+        let left = match text[..at].chars().next_back() {
+            Some(c) if !c.is_alphanumeric() => at - c.len_utf8(),
+            _ => at,
+        };
+        at = match left.checked_sub(1) {
+            Some(next) => next,
+            None => return false,
         };
     }
     false
@@ -153,6 +158,14 @@ mod tests {
             "4111 1111 1111 1111",
             "4111-1111-1111-1111",
             "4-1-1-1-1-1-1-1-1-1-1-1-1-1-1-1",
+            "4111.1111.1111.1111",
+            "4111/1111/1111/1111",
+            "4111_1111_1111_1111",
+            "4111:1111,1111;1111",
+            "4.1/1_1:1*1#1|1+1=1\t1\n1~1'1\"1&1",
+            // No-break space, no-break hyphen, en dash, middle dot, zero width space.
+            "4111\u{a0}1111\u{2011}1111\u{2013}1111",
+            "4111\u{b7}1111\u{200b}1111\u{1f4b3}1111",
             "x4111111111111111y",
             "№4111111111111111é",
             // Inside a longer run of digits.
@@ -176,8 +189,11 @@ mod tests {
             "41111111111",
             // Parted by more than one separator, or by something else: no window of 12 is left.
             "4111 1111  1111 1111",
-            "4111.1111.1111.1111",
+            "4111.-1111.-1111.-1111",
             "4111a11111111111",
+            "4111é11111111111",
+            ".",
+            "é4",
             "411111******1111",
             "123 456 789",
             // 12 digits, and no Luhn.

@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 /// Bytes of a slot: a signed note is a few hundred; more is not a mark.
 const SLOT_BYTES_MAX: u64 = 16 << 10;
+/// No mark has this sequence number: none could come after it.
+const SEQUENCE_END: u64 = u64::MAX;
 
 /// What the vault had published.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +48,8 @@ impl MarkFile {
     ///
     /// # Errors
     /// [`MarkError::Damaged`] when slots exist and none of them is right: a mark was lost, and
-    /// "there was none" would be a wrong answer. [`MarkError::Io`] when the system refuses.
+    /// "there was none" would be a wrong answer. Also when one is numbered as no vault gets to
+    /// number it: it would stay the latest for ever. [`MarkError::Io`] when the system refuses.
     pub fn open(directory: &Path) -> Result<MarkFile, MarkError> {
         create_directory(directory)?;
         let slots = [
@@ -86,9 +89,14 @@ impl MarkFile {
     /// the same slot.
     ///
     /// # Errors
-    /// [`MarkError::Io`]. The checkpoint MUST NOT be published then.
+    /// [`MarkError::Io`], or [`MarkError::Damaged`] when no sequence number is left. The checkpoint
+    /// MUST NOT be published then.
     pub fn write(&mut self, mark: &Mark) -> Result<(), MarkError> {
-        let sequence = self.latest.as_ref().map_or(1, |(last, _)| last + 1);
+        let last = self.latest.as_ref().map_or(0, |(last, _)| *last);
+        let sequence = last
+            .checked_add(1)
+            .filter(|next| *next < SEQUENCE_END)
+            .ok_or(MarkError::Damaged)?;
         let bytes = encode(sequence, mark);
         let path = slot_path(&self.directory, self.next);
         match OpenOptions::new().write(true).open(&path) {
@@ -110,8 +118,8 @@ pub enum MarkError {
     /// The system refused.
     #[error("the high-water mark can't be read or written: {0}")]
     Io(Arc<io::Error>),
-    /// Both slots are wrong, or the only one is. The vault must not serve: what it had published
-    /// is unknown.
+    /// Both slots are wrong, or the only one is, or one is a forgery. The vault must not serve:
+    /// what it had published is unknown.
     #[error("the high-water mark is damaged")]
     Damaged,
 }
@@ -139,6 +147,8 @@ fn read_slot(path: &Path) -> Result<Slot, MarkError> {
         meta => meta?,
     };
     Ok(match decode(&fs::read(path)?) {
+        // Not torn, since its checksum is right: somebody wrote it.
+        Ok((SEQUENCE_END, _)) => return Err(MarkError::Damaged),
         Ok((sequence, mark)) => Slot::Right(sequence, mark),
         Err(_) => Slot::Wrong,
     })
@@ -268,6 +278,24 @@ mod tests {
             MarkFile::open(dir.path()),
             Err(MarkError::Damaged)
         ));
+    }
+
+    #[test]
+    fn a_slot_that_none_could_follow_is_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = MarkFile::open(dir.path()).unwrap();
+        file.write(&mark(1)).unwrap();
+        let forged = slot_path(dir.path(), 1);
+        fs::write(&forged, encode(u64::MAX, &mark(2))).unwrap();
+        assert!(matches!(
+            MarkFile::open(dir.path()),
+            Err(MarkError::Damaged)
+        ));
+        // The last number but one is read, and nothing is written after it.
+        fs::write(&forged, encode(u64::MAX - 1, &mark(2))).unwrap();
+        let mut file = MarkFile::open(dir.path()).unwrap();
+        assert!(matches!(file.write(&mark(3)), Err(MarkError::Damaged)));
+        assert_eq!(size(dir.path()), Some(2));
     }
 
     #[test]

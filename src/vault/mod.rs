@@ -14,6 +14,7 @@ pub mod committer;
 mod export;
 mod floods;
 mod gate;
+mod hashing;
 mod head;
 mod load;
 mod open;
@@ -37,6 +38,7 @@ pub use check::{Checked, check, check_in};
 pub use committer::Settings;
 pub use export::{ExportRequest, Piece};
 pub use gate::{Gate, GateError};
+pub use hashing::{Hashing, hashing};
 pub use head::Head;
 pub use load::LoadError;
 pub use open::{Founding, House, OpenError, create, create_in, open, open_in};
@@ -210,7 +212,8 @@ impl Vault {
     /// so that parallel guesses don't slip past the lock. A good one begins a session.
     ///
     /// # Errors
-    /// [`Denial::BadSecret`], [`Denial::Locked`], or what the door says.
+    /// [`Denial::BadSecret`], [`Denial::Locked`], [`Refusal::QueueFull`] when too many secrets wait
+    /// to be judged, or what the door says.
     pub async fn login(
         &self,
         caller: Caller,
@@ -235,9 +238,9 @@ impl Vault {
         let hash = current.secret_hash.clone();
         let verified = hash.clone();
         let good = !locked
-            && tokio::task::spawn_blocking(move || crate::keys::password::verify(&secret, &hash))
-                .await
-                .unwrap_or(false);
+            && hashing()
+                .run(move || crate::keys::password::verify(&secret, &hash))
+                .await?;
         let tried = Work::Admin(Box::new(Admin::LoginTried(good)));
         self.ask(caller, tried, deadline_ms).await?;
         let session = self.sessions.begin(principal.id, self.clock.monotonic_ms());

@@ -9,6 +9,7 @@ use crate::api::dev_ca::{Credential, DevCa};
 use crate::api::refusal::{Refusal, RefusedCount};
 use crate::api::tls::{TlsFiles, client_config};
 use crate::clock::{DAY_MS, ManualClock};
+use crate::limits;
 use http::{Request, Response};
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject;
@@ -483,6 +484,44 @@ async fn the_connection_cap_holds_and_a_place_comes_back() {
     world.refuses(world.client(), Refusal::Full).await;
     assert!(call(first.clone(), "/test.Probe/Peer").await.is_some());
     drop(second);
+    until(async || world.gets_in(world.client()).await.then_some(())).await;
+}
+
+#[tokio::test]
+async fn one_address_holds_no_more_connections_than_it_may() {
+    let world = World::new(Wish {
+        bounds: Bounds {
+            connections_per_address: 1,
+            ..Bounds::default()
+        },
+        ..Wish::default()
+    })
+    .await;
+    let first = world.channel(world.client()).await;
+    assert!(call(first.clone(), "/test.Probe/Peer").await.is_some());
+    world.refuses(world.client(), Refusal::Full).await;
+    drop(first);
+    until(async || world.gets_in(world.client()).await.then_some(())).await;
+}
+
+/// Eight silent ones of one host leave the other turns to others.
+#[tokio::test]
+async fn one_address_holds_no_more_handshakes_than_it_may() {
+    let world = World::new(Wish {
+        bounds: Bounds {
+            handshake: Duration::from_millis(1_500),
+            ..Bounds::default()
+        },
+        ..Wish::default()
+    })
+    .await;
+    let mut silent = Vec::new();
+    for _ in 0..limits::HANDSHAKES_PER_ADDRESS_MAX {
+        silent.push(TcpStream::connect(world.address).await.unwrap());
+    }
+    world.refuses(world.client(), Refusal::Full).await;
+    // A handshake that is done holds no turn, so its place comes back.
+    drop(silent);
     until(async || world.gets_in(world.client()).await.then_some(())).await;
 }
 

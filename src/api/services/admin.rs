@@ -14,8 +14,8 @@ use crate::keys::password;
 use crate::limits;
 use crate::policy::{self, Allowance, AllowanceKey, Denial, Principal, Role, Rpc};
 use crate::secret::SecretText;
-use crate::vault::GateError;
 use crate::vault::command::{self, Done, Note, Refusal, Work};
+use crate::vault::{GateError, hashing};
 use std::sync::Arc;
 use tonic::{Code, Request, Response, Status};
 
@@ -63,13 +63,12 @@ impl Admin {
 
 /// A new human secret and its hash, made off the async workers: the hash takes a while on purpose.
 async fn new_secret() -> Result<(SecretText, String), Status> {
-    tokio::task::spawn_blocking(|| {
+    let hashed = hashing().run(|| {
         let secret = password::generate();
         let hash = password::hash(&secret);
         (secret, hash)
-    })
-    .await
-    .map_err(|_| status::internal("hashing a secret failed"))
+    });
+    hashed.await.map_err(|refusal| status::of_refusal(&refusal))
 }
 
 #[tonic::async_trait]
