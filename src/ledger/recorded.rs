@@ -39,7 +39,7 @@ impl<'a> Recorded<'a> {
     /// Reads an entry's canonical JSON.
     ///
     /// # Errors
-    /// When `json` is not byte for byte what [`Entry::to_canonical_json`] writes for some entry:
+    /// When `json` is not byte for byte what [`to_canonical_json`](super::Entry::to_canonical_json) writes for some entry:
     /// members missing, unknown, twice, empty or in another order, other spacing, another spelling
     /// of a number or time, an event or schema that this version does not know.
     pub fn parse(json: &'a str) -> Result<Recorded<'a>, Malformed> {

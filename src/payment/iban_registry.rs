@@ -1,5 +1,5 @@
 //! The countries of the SWIFT IBAN registry (ISO 13616): how long their IBANs are, and what their
-//! account numbers (BBANs) are made of. A table and its look-up; the check is in [`super::iban`].
+//! account numbers (BBANs) are made of. A table and its look-up; the check is in [`super::iban()`].
 //!
 //! Source: SWIFT IBAN registry, release 102 of June 2026, elements "IBAN prefix country code",
 //! "IBAN length" and "BBAN structure". A new release is taken in here, with its examples in

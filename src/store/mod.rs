@@ -6,7 +6,6 @@
 //! |---|---|
 //! | `mod.rs` | the contract: [`Store`], [`Round`], [`Reader`] and what can go wrong |
 //! | [`writes`] | what a round writes, checked as it is gathered |
-//! | [`head`] | the head of the vault as the rest of the house sees it |
 //! | [`mod@sled`] | the embedded engine |
 //! | [`memory`] | a store for tests, with faults to order |
 //! | [`mark`] | the high-water mark, outside the database |

@@ -1,5 +1,7 @@
 //! A vault that serves on loopback, with principals of each kind, and clients for them.
 
+#![allow(dead_code)] // what one test file needs and another does not
+
 use crate::entries::{self, Entry};
 use payvault::api::client::connect;
 use payvault::api::dev_ca::{Credential, DevCa};
@@ -81,6 +83,9 @@ static SECRETS: LazyLock<BTreeMap<&'static str, (SecretText, String)>> = LazyLoc
         .collect()
 });
 
+/// Makes a store for a house.
+pub type Maker = Box<dyn Fn(&House) -> Box<dyn Store> + Send>;
+
 /// Where a house keeps its rows.
 pub enum Storing {
     /// In memory; faults can be ordered.
@@ -88,7 +93,7 @@ pub enum Storing {
     /// In its data directory, behind a gate that was unsealed with the passphrase.
     Sled,
     /// In a store that is made from the house, twice: to make the vault and to open it.
-    Made(Box<dyn Fn(&House) -> Box<dyn Store> + Send>),
+    Made(Maker),
 }
 
 pub fn site(name: &str) -> Site {

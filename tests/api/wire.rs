@@ -1,5 +1,7 @@
 //! Calls with bodies of any bytes, and all that comes back.
 
+#![allow(dead_code)] // what one test file needs and another does not
+
 use crate::house::Serving;
 use hyper_util::rt::TokioIo;
 use payvault::api::tls::client_config;

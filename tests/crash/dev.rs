@@ -58,6 +58,7 @@ impl Dev {
             .append(true)
             .open(dir.with_extension("log"))
             .expect("a log");
+        #[allow(clippy::zombie_processes)] // reaped by whoever stops it, or when it is dropped
         let mut child = Command::new(env!("CARGO_BIN_EXE_payvault"))
             .args(["dev", "--port", "0", "--dir"])
             .arg(dir)

@@ -72,10 +72,11 @@ async fn what_was_acknowledged_outlives_kill_9() {
     }
     let dev = Dev::start(dir.path()).await;
     check(&dev, &told, &mut checked).await;
-    let told = told.lock().expect("told");
-    assert!(told.tokens.len() > 100, "the load was real");
-    assert!(told.redemptions.len() > 100, "the load was real");
-    drop(told);
+    {
+        let told = told.lock().expect("told");
+        assert!(told.tokens.len() > 100, "the load was real");
+        assert!(told.redemptions.len() > 100, "the load was real");
+    }
     dev.stop().await;
 }
 
@@ -138,7 +139,7 @@ async fn step(clients: &dev::Clients, told: &Arc<Mutex<Told>>, number: usize) ->
         .expect("told")
         .redemptions
         .push((redeemed.1, transaction));
-    if number % 7 == 0 {
+    if number.is_multiple_of(7) {
         let reply = clients
             .ledger("portal")
             .get_checkpoint(pb::GetCheckpointRequest {})

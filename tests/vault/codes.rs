@@ -256,15 +256,18 @@ fn a_code_of_a_round_that_failed_is_neither_kept_nor_given() {
     assert_eq!(code_of(&got), (None, CodeStatus::AlreadyReleased));
 }
 
+/// Every row that was handed to the store.
+type Seen = Arc<Mutex<Vec<(Key, Vec<u8>)>>>;
+
 /// A store that remembers every value that it was ever given.
 struct Tap {
     inner: MemoryStore,
-    seen: Arc<Mutex<Vec<(Key, Vec<u8>)>>>,
+    seen: Seen,
 }
 
 struct TapRound<'a> {
     inner: Box<dyn Round + 'a>,
-    seen: Arc<Mutex<Vec<(Key, Vec<u8>)>>>,
+    seen: Seen,
 }
 
 impl Store for Tap {

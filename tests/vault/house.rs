@@ -524,9 +524,10 @@ pub fn grant(purpose: Purpose, fields: &[Field], uses_max: u8) -> Grant {
 }
 
 pub fn security_code(text: &str) -> SecurityCode {
-    SecurityCode::parse(SecretText::copy_from(text))
-        .ok()
-        .expect("a code")
+    match SecurityCode::parse(SecretText::copy_from(text)) {
+        Ok(code) => code,
+        Err(problem) => panic!("{problem:?}"),
+    }
 }
 
 pub const VISA: &str = "4111111111111111";
