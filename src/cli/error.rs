@@ -5,7 +5,7 @@ use crate::api::client::ConnectError;
 use crate::api::config::ConfigError;
 use crate::api::server::ServeError;
 use crate::api::tls::TlsError;
-use crate::vault::{GateError, OpenError};
+use crate::vault::{Checked, GateError, OpenError};
 use std::path::PathBuf;
 
 /// Why a command did not do what it was asked. No variant carries a card number, a token, a secret
@@ -52,6 +52,12 @@ pub enum CliError {
         "the vault refuses to start: {0}\nDon't delete anything; docs/operations.md says what to do."
     )]
     Start(OpenError),
+    /// An offline check found something.
+    #[error(
+        "the vault isn't sound: {} found\nDon't delete anything; docs/operations.md says what to do.",
+        .0.findings_count
+    )]
+    Findings(Box<Checked>),
     /// The server stopped by itself.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -103,7 +109,7 @@ impl CliError {
             CliError::WrongPassphrase => 4,
             CliError::Connect(ConnectError::Transport(_)) | CliError::Unhealthy(_) => 5,
             CliError::Verification { .. } => 6,
-            CliError::Start(_) => 7,
+            CliError::Start(_) | CliError::Findings(_) => 7,
             CliError::File { .. }
             | CliError::Terminal(_)
             | CliError::Make(_)
@@ -121,6 +127,11 @@ impl CliError {
         });
         match self {
             CliError::Refused(refused) => error["refused"] = refused.to_json(),
+            CliError::Findings(checked) => {
+                let mut document = super::check::document(checked);
+                document["error"] = error;
+                return document;
+            }
             CliError::Verification { line, problem } => {
                 return serde_json::json!({
                     "verified": false, "line": line, "problem": problem, "error": error,

@@ -3,6 +3,7 @@
 //! `docs/operations.md`.
 
 pub mod allow;
+pub mod check;
 pub mod client;
 pub mod connection;
 pub mod demo;
@@ -52,7 +53,7 @@ pub struct Cli {
 const EXIT_CODES: &str = "Begin with `payvault demo`, or `payvault dev` for a vault to play with.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by the vault, 4 not authenticated,
-5 not reachable, sealed or stopping, 6 verification failed, 7 the vault refuses to start.";
+5 not reachable, sealed or stopping, 6 verification failed, 7 the vault refuses to start or isn't sound.";
 
 /// The commands.
 #[derive(Subcommand, Debug)]
@@ -65,6 +66,8 @@ pub enum Command {
     Init(Box<init::InitArgs>),
     /// Run the vault
     Serve(Box<serve::ServeArgs>),
+    /// Hold the whole ledger against the whole store, while the vault doesn't run
+    Check(Box<check::CheckArgs>),
     /// Say how the vault does
     Status(status::StatusArgs),
     /// Seal the vault: its keys leave memory
@@ -116,6 +119,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Command::Dev(args) => dev::run(args, output),
         Command::Init(args) => init::run(*args, output),
         Command::Serve(args) => serve::run(*args),
+        Command::Check(args) => check::run(*args, output),
         Command::Log(command) if command.is_offline() => log::run_offline(command, output),
         Command::Completions { shell } => {
             let mut command = Cli::command();
@@ -148,6 +152,7 @@ async fn call(command: Command, output: Output) -> Result<(), CliError> {
         | Command::Dev(_)
         | Command::Init(_)
         | Command::Serve(_)
+        | Command::Check(_)
         | Command::Completions { .. } => Ok(()),
     }
 }
@@ -240,6 +245,7 @@ mod tests {
             "payvault init --config c.toml --operator ann=a.pem --operator bob=b.pem \
              --agreement NDA-1 --agreement-until 2028-01-01",
             "payvault serve --config c.toml",
+            "payvault check --config payvault.toml",
             "payvault status --health 127.0.0.1:7444 --ready",
             "payvault status --health",
             "payvault principal add --name shop-nl --role portal --site nl \

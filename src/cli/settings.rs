@@ -1,4 +1,4 @@
-//! The configuration's keys as flags, for `serve` and `init`. Flags go over the environment, the
+//! The configuration's keys as flags, for `serve`, `init` and `check`. Flags go over the environment, the
 //! environment over the file.
 
 use super::error::CliError;
