@@ -6,6 +6,8 @@ mod house;
 mod last_use;
 mod leak;
 mod malformed;
+mod matrix;
+mod one_answer;
 mod road;
 mod search;
 mod wire;
