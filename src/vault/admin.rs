@@ -31,10 +31,7 @@ impl Batch<'_> {
                 entry
                     .detail
                     .insert("role", principal.role.as_str().to_owned());
-                self.registry.is_free(principal)?;
-                if self.registry.len() >= limits::PRINCIPALS_MAX {
-                    return Err(Denial::TooMany.into());
-                }
+                self.has_place_for(principal)?;
                 let rebinds = matches!(principal.role, Role::Processor | Role::Operator);
                 if rebinds
                     && let Some(done) =
@@ -166,6 +163,14 @@ impl Batch<'_> {
             .filter(|p| !p.disabled)
             .cloned()
             .ok_or(Denial::NotPending)?;
+        // What can't be done any more is refused before anything is done.
+        match &pending.change {
+            Change::Enrol(principal) => self.has_place_for(principal)?,
+            Change::Allow(key, allowance) => {
+                self.check_allowance(key)?;
+                self.has_room_for(allowance.as_ref())?;
+            }
+        }
         let mut registry = Registry::clone(&self.registry);
         registry.settle(&id);
         self.adopt(registry);
@@ -177,7 +182,6 @@ impl Batch<'_> {
         act.detail.insert("requested_by", asker.name.clone());
         match pending.change {
             Change::Enrol(principal) => {
-                self.registry.is_free(&principal)?;
                 act.detail.insert("principal", principal.name.clone());
                 act.detail
                     .insert("role", principal.role.as_str().to_owned());
@@ -186,7 +190,6 @@ impl Batch<'_> {
             Change::Allow(key, allowance) => {
                 act.event = Event::AllowanceSet;
                 describe_allowance(&key, allowance.as_ref(), &mut act);
-                self.check_allowance(&key)?;
                 self.allow(key, allowance, &mut act)?;
             }
         }
@@ -232,6 +235,23 @@ impl Batch<'_> {
             .push(Effect::Registry(Arc::clone(&self.registry)));
     }
 
+    /// Whether a principal's name and certificate are free, and the vault can hold one more.
+    fn has_place_for(&self, principal: &Principal) -> Result<(), No> {
+        self.registry.is_free(principal)?;
+        if self.registry.len() >= limits::PRINCIPALS_MAX {
+            return Err(Denial::TooMany.into());
+        }
+        Ok(())
+    }
+
+    /// Whether the vault can hold one more allowance.
+    fn has_room_for(&self, allowance: Option<&Allowance>) -> Result<(), No> {
+        if allowance.is_some() && self.registry.allowances().count() >= limits::ALLOWANCES_MAX {
+            return Err(Denial::TooMany.into());
+        }
+        Ok(())
+    }
+
     fn check_allowance(&self, key: &AllowanceKey) -> Result<(), No> {
         let is = |id, role| {
             self.registry
@@ -250,9 +270,7 @@ impl Batch<'_> {
         allowance: Option<Allowance>,
         entry: &mut Entry,
     ) -> Result<Done, No> {
-        if allowance.is_some() && self.registry.allowances().count() >= limits::ALLOWANCES_MAX {
-            return Err(Denial::TooMany.into());
-        }
+        self.has_room_for(allowance.as_ref())?;
         entry.site = key.site;
         let index = self.enter(entry)?.index;
         let row = Row::allowance(&key);
