@@ -25,8 +25,8 @@ USER 10001:10001
 # /data: the store and the high-water mark. /keys: seal and keyring. Two volumes, since a data
 # backup must never hold the keyring. Nothing else is written: run with --read-only.
 VOLUME ["/data", "/keys"]
-ENV PAYVAULT_DATA=/data \
-    PAYVAULT_KEYS=/keys \
+ENV PAYVAULT_DATA_DIR=/data \
+    PAYVAULT_KEYS_DIR=/keys \
     PAYVAULT_LISTEN=0.0.0.0:7443 \
     PAYVAULT_HEALTH_LISTEN=127.0.0.1:7444
 EXPOSE 7443

@@ -168,3 +168,6 @@ pub const NOTE_BYTES_MAX: usize = 24 << 10;
 pub const NOTE_SIGNATURES_MAX: usize = 32;
 /// Bytes of a ledger bucket's id in text.
 pub const BUCKET_BYTES_MAX: usize = 64;
+
+/// A clock that is further past the last entry than this is not believed at the start.
+pub const CLOCK_AHEAD_MS_MAX: u64 = 1_200 * crate::clock::DAY_MS;

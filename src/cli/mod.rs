@@ -1,1 +1,282 @@
-//! cli
+//! The command line: one file a command. Card numbers, tokens, secrets and passphrases are never
+//! arguments. Results go to stdout, words beside them to stderr; exit codes are in
+//! `docs/operations.md`.
+
+pub mod allow;
+pub mod client;
+pub mod connection;
+pub mod demo;
+pub mod describe;
+pub mod details;
+pub mod dev;
+pub mod error;
+pub mod init;
+pub mod input;
+pub mod log;
+pub mod logging;
+pub mod moment;
+pub mod output;
+pub mod principal;
+pub mod receipt;
+pub mod redeem;
+pub mod refused;
+pub mod report;
+pub mod revoke;
+pub mod seal;
+pub mod serve;
+pub mod settings;
+pub mod status;
+pub mod token;
+pub mod tokenize;
+pub mod transaction;
+pub mod words;
+
+pub use error::CliError;
+pub use output::Output;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// An encrypted vault for payment details.
+#[derive(Parser, Debug)]
+#[command(name = "payvault", version, about, propagate_version = true, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// Print one JSON document on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Begin with `payvault demo`, or `payvault dev` for a vault to play with.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by the vault, 4 not authenticated,
+5 not reachable, sealed or stopping, 6 verification failed, 7 the vault refuses to start.";
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Walk the whole road on a temporary vault, over real mTLS gRPC, and explain it
+    Demo(demo::DemoArgs),
+    /// Run a vault with throw-away certificates and one principal of each role, to play with
+    Dev(dev::DevArgs),
+    /// Make a vault
+    Init(Box<init::InitArgs>),
+    /// Run the vault
+    Serve(Box<serve::ServeArgs>),
+    /// Say how the vault does
+    Status(status::StatusArgs),
+    /// Seal the vault: its keys leave memory
+    Seal(seal::SealArgs),
+    /// Open a sealed vault with its passphrase
+    Unseal(seal::UnsealArgs),
+    /// Enrol, list, show, disable principals; renew secrets
+    #[command(subcommand)]
+    Principal(principal::PrincipalCommand),
+    /// What portals may put into terms
+    #[command(subcommand)]
+    Allow(allow::AllowCommand),
+    /// Approve what another operator asked for
+    Approve(allow::ApproveArgs),
+    /// Export the ledger, verify exports and receipts, fetch checkpoints
+    #[command(subcommand)]
+    Log(log::LogCommand),
+    /// Open, show and close transactions
+    #[command(subcommand)]
+    Transaction(transaction::TransactionCommand),
+    /// Swap payment details for a token
+    #[command(after_help = tokenize::HELP)]
+    Tokenize(tokenize::TokenizeArgs),
+    /// Get back the fields that a purpose needs
+    #[command(after_help = redeem::EXAMPLES)]
+    Redeem(redeem::RedeemArgs),
+    /// Show what stands behind a token, masked
+    Describe(describe::DescribeArgs),
+    /// End one token
+    Revoke(revoke::RevokeArgs),
+    /// Report how the work with a token ended
+    Report(report::ReportArgs),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+}
+
+/// Does what was asked.
+///
+/// # Errors
+/// Why it was not done, with its exit code.
+pub fn run(cli: Cli) -> Result<(), CliError> {
+    let output = Output { json: cli.json };
+    match cli.command {
+        Command::Demo(args) => demo::run(args, output),
+        Command::Dev(args) => dev::run(args, output),
+        Command::Init(args) => init::run(*args, output),
+        Command::Serve(args) => serve::run(*args),
+        Command::Log(command) if command.is_offline() => log::run_offline(command, output),
+        Command::Completions { shell } => {
+            let mut command = Cli::command();
+            // Written at once: the generator would panic when a reader leaves early.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command, "payvault", &mut script);
+            Ok(std::io::Write::write_all(&mut std::io::stdout(), &script)?)
+        }
+        calling => runtime()?.block_on(call(calling, output)),
+    }
+}
+
+/// What a client does.
+async fn call(command: Command, output: Output) -> Result<(), CliError> {
+    match command {
+        Command::Status(args) => status::run(args, output).await,
+        Command::Seal(args) => seal::seal(args, output).await,
+        Command::Unseal(args) => seal::unseal(args, output).await,
+        Command::Principal(command) => principal::run(command, output).await,
+        Command::Allow(command) => allow::run(command, output).await,
+        Command::Approve(args) => allow::approve(args, output).await,
+        Command::Log(command) => log::run(command, output).await,
+        Command::Transaction(command) => transaction::run(command, output).await,
+        Command::Tokenize(args) => tokenize::run(args, output).await,
+        Command::Redeem(args) => redeem::run(args, output).await,
+        Command::Describe(args) => describe::run(args, output).await,
+        Command::Revoke(args) => revoke::run(args, output).await,
+        Command::Report(args) => report::run(args, output).await,
+        Command::Demo(_)
+        | Command::Dev(_)
+        | Command::Init(_)
+        | Command::Serve(_)
+        | Command::Completions { .. } => Ok(()),
+    }
+}
+
+/// The runtime of a command that talks or serves.
+///
+/// # Errors
+/// When its threads can't be started.
+pub fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_help_and_takes_json() {
+        fn look(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            assert!(
+                command.get_about().is_some(),
+                "{path} says nothing about itself"
+            );
+            for argument in command.get_arguments() {
+                assert!(
+                    argument.get_help().is_some(),
+                    "{path}: {} says nothing about itself",
+                    argument.get_id()
+                );
+            }
+            for inner in command.get_subcommands().filter(|c| c.get_name() != "help") {
+                look(inner, &path);
+            }
+        }
+        look(&Cli::command(), "");
+        let cli = Cli::try_parse_from(["payvault", "principal", "list", "--json"]).unwrap();
+        assert!(cli.json);
+    }
+
+    /// Whatever is typed as an argument is in every process list of the machine.
+    #[test]
+    fn no_argument_takes_a_number_a_token_a_secret_or_a_passphrase() {
+        fn look(command: &clap::Command, found: &mut Vec<String>) {
+            for argument in command.get_arguments() {
+                let name = argument.get_id().as_str();
+                let secret = [
+                    "pan",
+                    "number",
+                    "token",
+                    "secret",
+                    "passphrase",
+                    "code",
+                    "iban",
+                ]
+                .iter()
+                .any(|word| name.split('_').any(|part| part == *word));
+                let a_place = ["_file", "_out", "_dir"]
+                    .iter()
+                    .any(|end| name.ends_with(end));
+                let a_flag = matches!(
+                    argument.get_action(),
+                    clap::ArgAction::SetTrue | clap::ArgAction::Help | clap::ArgAction::Version
+                );
+                if secret && !a_place && !a_flag {
+                    found.push(format!("{} {name}", command.get_name()));
+                }
+            }
+            for inner in command.get_subcommands() {
+                look(inner, found);
+            }
+        }
+        let mut found = Vec::new();
+        look(&Cli::command(), &mut found);
+        assert_eq!(found, Vec::<String>::new());
+    }
+
+    #[test]
+    fn lines_of_the_documentation_are_understood() {
+        for line in [
+            "payvault demo",
+            "payvault dev --dir /tmp/v --port 0",
+            "payvault init --config c.toml --operator ann=a.pem --operator bob=b.pem \
+             --agreement NDA-1 --agreement-until 2028-01-01",
+            "payvault serve --config c.toml",
+            "payvault status --health 127.0.0.1:7444 --ready",
+            "payvault status --health",
+            "payvault principal add --name shop-nl --role portal --site nl \
+             --certificate shop-nl.pem",
+            "payvault principal add --name ann --role auditor --certificate ann.pem \
+             --agreement NDA-2041 --from 2026-01-01 --until 2027-01-01",
+            "payvault principal rotate-secret ann",
+            "payvault principal disable shop-nl",
+            "payvault allow set --site nl --portal shop-nl --processor acme \
+             --purpose authorize,refund --uses-max 3 --release 30d --releases-per-hour 1000",
+            "payvault allow remove --site nl --portal shop-nl --processor acme",
+            "payvault approve act_x",
+            "payvault log checkpoint --ledger-key K",
+            "payvault log export --reason yearly --ticket AUD-7 -o audit.jsonl",
+            "payvault log verify audit.jsonl --key K",
+            "payvault log verify-receipt r.json --key K --json",
+            "payvault transaction open --site nl --grant a:authorize:number:1 --amount 1999/EUR",
+            "payvault tokenize txn_x --token-out token",
+            "payvault redeem txn_x --token-file token --purpose authorize --fields number,expiry",
+            "payvault report txn_x --outcome succeeded --reference r1 --token-file token",
+            "payvault completions bash",
+        ] {
+            let parsed = Cli::try_parse_from(line.split_whitespace());
+            assert!(parsed.is_ok(), "{line}: {}", parsed.err().unwrap());
+        }
+        for line in [
+            "payvault",
+            "payvault init --operator ann=a.pem",
+            "payvault status --ready",
+            "payvault redeem txn_x --purpose steal --fields number",
+            "payvault log verify audit.jsonl",
+            "payvault tokenize txn_x 4242424242424242",
+        ] {
+            assert!(
+                Cli::try_parse_from(line.split_whitespace()).is_err(),
+                "{line}"
+            );
+        }
+    }
+}

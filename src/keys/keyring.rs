@@ -282,6 +282,16 @@ impl Keyring {
         })
     }
 
+    /// Wipes every secret from memory, for the sealing of a vault that somebody still holds on to.
+    /// What is left opens, seals and writes nothing.
+    pub fn wipe(&mut self) {
+        self.records.clear();
+        self.newest.clear();
+        self.kek = SecretBytes::build(|_| ());
+        self.wrapping = SecretBytes::build(|_| ());
+        self.settled = false;
+    }
+
     /// Every key, destroyed ones included, in the order in which they were made.
     pub fn list(&self) -> impl Iterator<Item = &KeyRecord> {
         self.records.iter()

@@ -32,6 +32,25 @@ pub struct Allowance {
     pub releases_per_hour: u32,
 }
 
+impl std::fmt::Display for Allowance {
+    /// Every part of it, for the operator who has to approve it and for the ledger.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let purposes: Vec<&str> = Purpose::ALL
+            .into_iter()
+            .filter(|purpose| self.permits(*purpose))
+            .map(Purpose::as_str)
+            .collect();
+        write!(
+            f,
+            "{}; {} uses; {} s; {} an hour",
+            purposes.join(" "),
+            self.uses_max,
+            self.release_ms_max / 1_000,
+            self.releases_per_hour
+        )
+    }
+}
+
 impl Allowance {
     /// Whether `purpose` may be granted.
     pub fn permits(&self, purpose: Purpose) -> bool {

@@ -98,9 +98,9 @@ pub const fn rule(rpc: Rpc) -> Rule {
         Rpc::CloseTransaction => tied(&[Portal], Needs::Owner, ANY, false),
 
         // Checkpoints and proofs say nothing about entries; machines need no session for them.
-        Rpc::GetCheckpoint | Rpc::GetConsistencyProof | Rpc::GetReceipt => {
-            tied(ENROLLED, Needs::Nothing, ANY, false)
-        }
+        Rpc::GetCheckpoint | Rpc::GetConsistencyProof => tied(ENROLLED, Needs::Nothing, ANY, false),
+        // A receipt opens an entry: people need both factors.
+        Rpc::GetReceipt => human(ENROLLED),
         Rpc::ExportLog => human(&[Role::Auditor]),
 
         Rpc::Login => Rule {

@@ -11,7 +11,7 @@
 //! - It opens an emptied file without a word: [`Store::is_empty`] and the high-water mark.
 //! - It takes a snapshot that it was still generating when the process died for a finished one, and
 //!   then does not open at all (its issue 1527): such files are removed before it looks.
-//! - After a failed write its `flush` may sleep for ever: a watch wakes it ([`guard`]).
+//! - After a failed write its `flush` may sleep for ever: a watch wakes it (`guard`).
 //!
 //! One tree; `apply_batch` and one `flush` a round; no flusher thread, no `flush_async`, no
 //! compression. The engine's `mode` has no effect in this version and is left alone.

@@ -31,7 +31,7 @@ impl Batch<'_> {
                 entry
                     .detail
                     .insert("role", principal.role.as_str().to_owned());
-                self.has_place_for(principal)?;
+                self.check_room(principal)?;
                 let rebinds = matches!(principal.role, Role::Processor | Role::Operator);
                 if rebinds
                     && let Some(done) =
@@ -67,6 +67,7 @@ impl Batch<'_> {
                 }
                 describe_allowance(key, allowance.as_ref(), entry);
                 self.check_allowance(key)?;
+                self.check_allowances(key, allowance.as_ref())?;
                 let change = Change::Allow(*key, *allowance);
                 if let Some(done) = self.defer(caller, change, entry)? {
                     return Ok(done);
@@ -163,12 +164,12 @@ impl Batch<'_> {
             .filter(|p| !p.disabled)
             .cloned()
             .ok_or(Denial::NotPending)?;
-        // What can't be done any more is refused before anything is done.
+        // What was asked for must still be possible, before anything is changed or said.
         match &pending.change {
-            Change::Enrol(principal) => self.has_place_for(principal)?,
+            Change::Enrol(principal) => self.check_room(principal)?,
             Change::Allow(key, allowance) => {
                 self.check_allowance(key)?;
-                self.has_room_for(allowance.as_ref())?;
+                self.check_allowances(key, allowance.as_ref())?;
             }
         }
         let mut registry = Registry::clone(&self.registry);
@@ -235,23 +236,6 @@ impl Batch<'_> {
             .push(Effect::Registry(Arc::clone(&self.registry)));
     }
 
-    /// Whether a principal's name and certificate are free, and the vault can hold one more.
-    fn has_place_for(&self, principal: &Principal) -> Result<(), No> {
-        self.registry.is_free(principal)?;
-        if self.registry.len() >= limits::PRINCIPALS_MAX {
-            return Err(Denial::TooMany.into());
-        }
-        Ok(())
-    }
-
-    /// Whether the vault can hold one more allowance.
-    fn has_room_for(&self, allowance: Option<&Allowance>) -> Result<(), No> {
-        if allowance.is_some() && self.registry.allowances().count() >= limits::ALLOWANCES_MAX {
-            return Err(Denial::TooMany.into());
-        }
-        Ok(())
-    }
-
     fn check_allowance(&self, key: &AllowanceKey) -> Result<(), No> {
         let is = |id, role| {
             self.registry
@@ -264,13 +248,29 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// Whether one more principal may come, under its name and credential.
+    fn check_room(&self, principal: &Principal) -> Result<(), No> {
+        self.registry.is_free(principal)?;
+        if self.registry.len() >= limits::PRINCIPALS_MAX {
+            return Err(Denial::TooMany.into());
+        }
+        Ok(())
+    }
+
+    fn check_allowances(&self, key: &AllowanceKey, to: Option<&Allowance>) -> Result<(), No> {
+        let is_new = to.is_some() && self.registry.allowance(key).is_none();
+        if is_new && self.registry.allowances().count() >= limits::ALLOWANCES_MAX {
+            return Err(Denial::TooMany.into());
+        }
+        Ok(())
+    }
+
     fn allow(
         &mut self,
         key: AllowanceKey,
         allowance: Option<Allowance>,
         entry: &mut Entry,
     ) -> Result<Done, No> {
-        self.has_room_for(allowance.as_ref())?;
         entry.site = key.site;
         let index = self.enter(entry)?.index;
         let row = Row::allowance(&key);
@@ -400,12 +400,6 @@ fn describe_allowance(key: &AllowanceKey, allowance: Option<&Allowance>, entry: 
     entry.detail.insert("for_site", key.site.to_string());
     match allowance {
         None => entry.detail.insert("allowance", "taken away".to_owned()),
-        Some(a) => entry.detail.insert(
-            "allowance",
-            format!(
-                "purposes {:#08b}, uses {}, release {} ms, {} an hour",
-                a.purposes, a.uses_max, a.release_ms_max, a.releases_per_hour
-            ),
-        ),
+        Some(a) => entry.detail.insert("allowance", a.to_string()),
     };
 }

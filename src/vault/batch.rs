@@ -277,7 +277,7 @@ impl<'a> Batch<'a> {
         let seed: [u8; 32] = crate::ids::random();
         let bucket = entry.bucket_text();
         let leaf = Leaf::of(entry.epoch, &bucket, entry.site, entry.event, &json, &seed);
-        let row = Row::entry(entry.site, index);
+        let row = Row::entry(entry.site, entry.epoch, index);
         let sealed = self
             .ring
             .seal(key, &row.place(), &seal_content(&seed, &json))?;
@@ -323,6 +323,10 @@ impl<'a> Batch<'a> {
         entry.outcome = Outcome::Failed;
         entry.reason = Denial::Integrity.as_str();
         entry.detail.insert("what", what.to_owned());
+        // However often it is asked for, it fills no disk.
+        if !self.floods.admits(entry.actor, &entry.origin, self.now) {
+            return No::Integrity;
+        }
         match self.enter(&mut entry) {
             Ok(_) => No::Integrity,
             Err(no) => no,
@@ -355,6 +359,11 @@ impl<'a> Batch<'a> {
                 return Ok(state);
             }
             Slot::Stored(bytes) => match open_row(self.ring, id, bytes) {
+                // Its bucket's key seals no more and waits for its end: whatever would change the
+                // row could not be written, so it is as if the end had come.
+                Ok(Some(state)) if self.ring.find(&release_bucket(&state), self.now).is_none() => {
+                    (Slot::Absent, Err(Denial::UnknownTransaction.into()))
+                }
                 Ok(Some(state)) => {
                     entry.site = state.site();
                     entry.prev = Some(state.last_entry);

@@ -9,8 +9,9 @@ use super::head::Head;
 use super::load::{LoadError, load, page_of};
 use super::open::{House, OpenError};
 use super::proofs::{Content, open_entry};
+use crate::clock::Timestamp;
 use crate::ids::TransactionId;
-use crate::keys::{KeyState, Keyring, RootKey, SealFile};
+use crate::keys::{KeyName, KeyState, Keyring, RootKey, SealFile};
 use crate::ledger::{Event, Frontier, Hash, Leaf, Opened, Outcome, Page, Recorded};
 use crate::store::sled::{SledOptions, SledStore};
 use crate::store::{Reader, Store, space};
@@ -45,8 +46,14 @@ impl Checked {
     }
 }
 
-/// Where a transaction was changed last.
-type Last = HashMap<TransactionId, (u64, Hash)>;
+/// Where a transaction was changed last, and under which bucket it lies.
+struct Changed {
+    index: u64,
+    leaf: Hash,
+    bucket: Option<KeyName>,
+}
+
+type Last = HashMap<TransactionId, Changed>;
 
 /// Checks a vault that nobody serves. Memory grows with the number of live transactions.
 ///
@@ -87,7 +94,7 @@ fn walk_entries(
     let mut frontier = Frontier::empty();
     let mut next = 0;
     while next < head.size {
-        let row = page_of(reader, next)?;
+        let row = page_of(reader, head.epoch, next)?;
         let page = Page::parse(&row).map_err(|e| LoadError::Damaged {
             what: "a page",
             why: e.to_string(),
@@ -95,7 +102,7 @@ fn walk_entries(
         let before = next;
         while let Some(stored) = page.entry(next).filter(|_| next < head.size) {
             frontier.push(stored.leaf);
-            match open_entry(ring, stored) {
+            match open_entry(ring, head.epoch, stored) {
                 Ok(Content::Open(read)) => {
                     let opened = Opened::parse(&read.content).ok();
                     let entry = opened.as_ref().and_then(|o| Recorded::parse(o.json).ok());
@@ -114,7 +121,7 @@ fn walk_entries(
                             }
                             checked.entries += 1;
                             if let Some(id) = entry.transaction.filter(|_| is_change(&entry)) {
-                                last.insert(id, (next, stored.leaf));
+                                note_change(id, &entry, stored.leaf, &mut last, checked);
                             }
                         }
                         _ => checked.find(format!("entry {next} is malformed")),
@@ -136,6 +143,40 @@ fn walk_entries(
         checked.find("the entries' leaves do not hash to the head's root".to_owned());
     }
     Ok(last)
+}
+
+/// Notes a change. Each names the one before it: where it names an earlier one, the row had been
+/// put back before it was used.
+fn note_change(
+    id: TransactionId,
+    entry: &Recorded<'_>,
+    leaf: Hash,
+    last: &mut Last,
+    checked: &mut Checked,
+) {
+    let before = last.get(&id);
+    if entry.prev != before.map(|b| b.index) {
+        checked.find(format!(
+            "{id}: entry {} does not follow its last change: the row had been put back",
+            entry.index
+        ));
+    }
+    let bucket = match entry.event {
+        Event::TransactionOpened => entry
+            .detail("release_until")
+            .and_then(Timestamp::parse)
+            .map(|until| KeyName::Release {
+                site: entry.site,
+                day: until.day(),
+            }),
+        _ => before.and_then(|b| b.bucket),
+    };
+    let changed = Changed {
+        index: entry.index,
+        leaf,
+        bucket,
+    };
+    last.insert(id, changed);
 }
 
 /// Whether an entry goes with a write of its transaction's row.
@@ -174,12 +215,14 @@ fn walk_rows(
             let known = last.remove(&id);
             match open_row(ring, id, value) {
                 Ok(Some(state)) => match known {
-                    Some(known) if known == (state.last_entry, state.last_leaf) => {
+                    Some(known)
+                        if known.index == state.last_entry && known.leaf == state.last_leaf =>
+                    {
                         checked.transactions += 1;
                     }
-                    Some((index, _)) => checked.find(format!(
-                        "{id}: the row is as of entry {}, but entry {index} changed it later: it was put back",
-                        state.last_entry
+                    Some(known) => checked.find(format!(
+                        "{id}: the row is as of entry {}, but entry {} changed it later: it was put back",
+                        state.last_entry, known.index
                     )),
                     // Its entries may be erased; its row must go with its own bucket.
                     None => checked.transactions += 1,
@@ -189,16 +232,16 @@ fn walk_rows(
             }
         }
     }
-    // A transaction without a row: deleted, unless a bucket was destroyed, whose rows a sweep may
-    // have removed.
-    let swept = ring.list().any(|key| {
-        key.state() == KeyState::Destroyed
-            && matches!(key.name(), crate::keys::KeyName::Release { .. })
-    });
-    if !swept {
-        for (id, (index, _)) in last {
+    // A transaction without a row: taken away, unless its bucket was destroyed and it was swept.
+    let destroyed = |name: KeyName| {
+        ring.list()
+            .any(|key| key.state() == KeyState::Destroyed && key.name() == name)
+    };
+    for (id, known) in last {
+        if !known.bucket.is_some_and(destroyed) {
             checked.find(format!(
-                "{id}: entry {index} speaks of it, but its row is gone"
+                "{id}: entry {} speaks of it, but its row is gone",
+                known.index
             ));
         }
     }

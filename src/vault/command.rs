@@ -365,6 +365,8 @@ pub struct Ask {
     pub deadline_ms: u64,
     /// Where the answer goes.
     pub reply: oneshot::Sender<Result<Done, Refusal>>,
+    /// Its caller's place in the queue; none for the vault's own.
+    pub share: Option<super::Share>,
 }
 
 /// A fresh human secret on its way to the operator who asked for it.

@@ -91,16 +91,23 @@ pub(super) fn transactions_of(ask: &Ask, ring: &Keyring, now: Timestamp) -> Vec<
     }
 }
 
-/// The release bucket that a command begins, if any. Only buckets that terms may name at all are
-/// made, so that nobody fills the keyring.
-pub(super) fn bucket_of(ask: &Ask, sites: &BTreeMap<Site, u64>, now: Timestamp) -> Option<KeyName> {
+/// The release bucket that a command begins, if any. No bucket is made for terms that will be
+/// refused: a refusal changes nothing, and nobody fills the keyring.
+pub(super) fn bucket_of(
+    ask: &Ask,
+    sites: &BTreeMap<Site, u64>,
+    registry: &super::registry::Registry,
+    now: Timestamp,
+) -> Option<KeyName> {
     let Work::Open { terms, .. } = &ask.work else {
         return None;
     };
-    let reach = terms.release_until.since_ms(now);
+    let principal = registry.principal(ask.caller.id()?)?;
+    let reach_max = *sites.get(&terms.site)?;
     let plausible = terms.release_until > now
-        && reach <= crate::limits::RELEASE_MS_MAX
-        && sites.contains_key(&terms.site);
+        && terms.release_until.since_ms(now) <= reach_max
+        && principal.serves(terms.site)
+        && registry.covers(terms, now).is_ok();
     plausible.then(|| KeyName::Release {
         site: terms.site,
         day: terms.release_until.day(),

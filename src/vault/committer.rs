@@ -11,7 +11,7 @@ use super::command::{Ask, Caller, Done, Note, Refusal, Work};
 use super::commands::{bucket_of, transactions_of};
 use super::floods::Floods;
 use super::head::Head;
-use super::load::{LoadError, Loaded, load, repair, torn_rows};
+use super::load::{LoadError, Loaded, Tiles, load, read_head, repair, torn_rows};
 use super::publish::Publisher;
 use super::rates::ReleaseRates;
 use super::redo;
@@ -31,6 +31,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 /// How often a round is tried again after a conflict.
 const ATTEMPTS_MAX: u32 = 5;
+
+/// How often ended keys are looked for.
+const HOUSEKEEPING_MS: u64 = 3_600_000;
 
 /// What the committer shares with readers.
 #[derive(Clone)]
@@ -74,7 +77,7 @@ pub struct Committer {
     /// Wall and monotonic time when they were last seen in step.
     in_step: (Timestamp, u64),
     clock_suspect: bool,
-    last_housekeeping_ms: Option<u64>,
+    last_housekeeping_ms: u64,
 }
 
 /// What a round decided, locked, and what unlocks it.
@@ -109,7 +112,6 @@ impl Committer {
             floods: Floods::new(settings.denials_per_minute),
             settings,
             in_step: (begin, clock.monotonic_ms()),
-            clock,
             codes: SecurityCodes::default(),
             rates: ReleaseRates::default(),
             publisher,
@@ -117,7 +119,10 @@ impl Committer {
             fenced: false,
             unannounced: Vec::new(),
             clock_suspect: false,
-            last_housekeeping_ms: None,
+            // Nothing is destroyed in the first hour: a clock that is wrong at the start has that
+            // long to be put right.
+            last_housekeeping_ms: clock.monotonic_ms(),
+            clock,
         }
     }
 
@@ -154,12 +159,7 @@ impl Committer {
         if asks.is_empty() {
             return;
         }
-        if self.fenced && !self.recover() {
-            let refusal = Refusal::Unavailable("the store failed and could not be reopened");
-            return answer_all(asks, &refusal);
-        }
-        if self.publisher.is_failing() {
-            let refusal = Refusal::Unavailable("the high-water mark can't be written");
+        if let Err(refusal) = self.may_write() {
             return answer_all(asks, &refusal);
         }
         for attempt in 0..ATTEMPTS_MAX {
@@ -182,6 +182,19 @@ impl Committer {
             }
         }
         answer_all(asks, &Refusal::Unavailable("the store is contended"));
+    }
+
+    /// Whether a round may begin: the store was compared since it last failed, and marks are kept.
+    fn may_write(&mut self) -> Result<(), Refusal> {
+        if self.fenced && !self.recover() {
+            return Err(Refusal::Unavailable(
+                "the store failed and could not be reopened",
+            ));
+        }
+        if self.publisher.is_failing() {
+            return Err(Refusal::Unavailable("the high-water mark can't be written"));
+        }
+        Ok(())
     }
 
     /// Judges the commands and commits what they do. Nothing in memory changes unless it returns
@@ -263,6 +276,7 @@ impl Committer {
                     .effects
                     .iter()
                     .any(|e| matches!(e, Effect::TwoOperators)),
+            registry: batch.registry.digest(),
             peaks: staged.peaks().to_vec(),
         };
         let writes = match write_set(&batch, &tree, &staged, &head, &ring) {
@@ -309,7 +323,7 @@ impl Committer {
                 // compared with what was acknowledged.
                 self.fenced = true;
                 match settled {
-                    Ok(Settled::Committed) => Ok(Durable::attest()),
+                    Ok(Settled::Committed) => self.settled_whole(id),
                     Ok(Settled::Absent) => Err(Failed::Refuse(Refusal::Unavailable(
                         "the store failed; retry",
                     ))),
@@ -317,6 +331,16 @@ impl Committer {
                 }
             }
             Err(CommitError::Fatal(what)) => Err(unknown(fence(&mut self.fenced, &what))),
+        }
+    }
+
+    /// A round that the store says was committed: durable only if its head, pages and rows are all
+    /// there. Its callers' answers wait for that.
+    fn settled_whole(&mut self, id: RoundId) -> Result<Durable, Failed> {
+        match self.load_whole() {
+            Ok(loaded) if loaded.head.round_id == id.0 => Ok(Durable::attest()),
+            Ok(_) => Err(unknown(fence(&mut self.fenced, "another round is there"))),
+            Err(error) => Err(unknown(fence(&mut self.fenced, &error.to_string()))),
         }
     }
 
@@ -408,6 +432,7 @@ impl Committer {
 
     /// Makes the keys that this round seals under, durably, before anything is sealed.
     fn ensure_keys(&mut self, asks: &[Ask], now: Timestamp) -> Result<(), Failed> {
+        let registry = self.shared.registry.load();
         let mut names = vec![
             KeyName::Vault,
             KeyName::Replay { day: now.day() },
@@ -421,7 +446,7 @@ impl Committer {
         );
         names.extend(
             asks.iter()
-                .filter_map(|ask| bucket_of(ask, &self.settings.sites, now)),
+                .filter_map(|ask| bucket_of(ask, &self.settings.sites, &registry, now)),
         );
         let missing = {
             let ring = self
@@ -455,13 +480,11 @@ impl Committer {
     /// once an hour. While the clock is suspect nothing is destroyed.
     fn destroy_ended_keys(&mut self, now: Timestamp) -> Result<(), Failed> {
         let now_ms = self.clock.monotonic_ms();
-        let due = self
-            .last_housekeeping_ms
-            .is_none_or(|last| now_ms.saturating_sub(last) >= 3_600_000);
+        let due = now_ms.saturating_sub(self.last_housekeeping_ms) >= HOUSEKEEPING_MS;
         if !due || self.clock_step().suspect {
             return Ok(());
         }
-        self.last_housekeeping_ms = Some(now_ms);
+        self.last_housekeeping_ms = now_ms;
         let ended: Vec<_> = {
             let ring = self
                 .shared
@@ -510,9 +533,11 @@ impl Committer {
             work: Work::Note(Note::Tick),
             deadline_ms: u64::MAX,
             reply,
+            share: None,
         };
         // The receiver is gone, so the round must not drop it as a caller that left.
-        if self.floods.has_ended(self.effective_now()) {
+        if self.floods.has_ended(self.effective_now()) && self.may_write().is_ok() {
+            let _watched = self.watchdog.begin(self.clock.monotonic_ms());
             let _ = self.attempt(&[ask]);
         }
         self.floods.forget_quiet(self.effective_now());
@@ -537,7 +562,7 @@ impl Committer {
         let extends = loaded.head.size >= self.head.size
             && loaded
                 .tree
-                .root_at(self.head.size, &super::load::Tiles(reader.as_ref()))
+                .root_at(self.head.size, &Tiles(reader.as_ref(), self.head.epoch))
                 .is_ok_and(|root| root == self.head.root);
         if !extends {
             tracing::error!(
@@ -569,17 +594,17 @@ impl Committer {
             .ring
             .read()
             .unwrap_or_else(PoisonError::into_inner);
-        let loaded = load(reader.as_ref(), &ring)?;
-        let torn = torn_rows(reader.as_ref(), &ring, &loaded.head)?;
-        if torn.is_empty() {
-            return Ok(loaded);
+        // The torn rows first: what was torn may be what is read.
+        let head = read_head(reader.as_ref(), &ring)?;
+        let torn = torn_rows(reader.as_ref(), &ring, &head)?;
+        if !torn.is_empty() {
+            tracing::error!(
+                alarm = "torn",
+                rows = torn.len(),
+                "the last round was torn; repaired"
+            );
+            repair(self.store.as_mut(), RoundId(head.round_id), torn)?;
         }
-        tracing::error!(
-            alarm = "torn",
-            rows = torn.len(),
-            "the last round was torn; repaired"
-        );
-        repair(self.store.as_mut(), RoundId(loaded.head.round_id), torn)?;
         load(reader.as_ref(), &ring)
     }
 
@@ -718,16 +743,19 @@ fn write_set(
     .map_err(|e| say(&e))?;
     for page in pages {
         writes
-            .put(page_key(page.first), StoredValue::Public(page.bytes))
+            .put(
+                page_key(head.epoch, page.first),
+                StoredValue::Public(page.bytes),
+            )
             .map_err(|e| say(&e))?;
     }
     for half in tree.rows(staged).map_err(|e| say(&e))? {
-        let key = tile_key(half.level, half.tile, half.half);
+        let key = tile_key(head.epoch, half.level, half.tile, half.half);
         writes
             .put(key, StoredValue::Public(half.bytes))
             .map_err(|e| say(&e))?;
     }
-    for (part, plaintext) in redo::encode(head.round, &images).iter().enumerate() {
+    for (part, plaintext) in redo::encode(&head.round_id, &images).iter().enumerate() {
         let part = u16::try_from(part).map_err(|e| say(&e))?;
         let row = Row::redo(head.round, part);
         let sealed = ring

@@ -15,6 +15,7 @@ use crate::ledger::{Event, ExportHeader, Exporter, Filter, Opened, Page};
 use crate::limits;
 use crate::policy::{self, Denial, Principal, Rpc};
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
@@ -171,13 +172,14 @@ impl Job {
     fn write(self, vault: &Vault, pieces: &mpsc::Sender<Piece>) -> Result<(), Refusal> {
         let reader = vault.reader.as_ref();
         let size = self.published.checkpoint.size;
+        let epoch = vault.head().epoch;
         let boundaries = vault
             .tree()
-            .boundaries(self.from, self.to, size, &Tiles(reader))
+            .boundaries(self.from, self.to, size, &Tiles(reader, epoch))
             .map_err(unproven)?;
         let header = ExportHeader {
             vault: vault.id,
-            epoch: vault.head().epoch,
+            epoch,
             from: self.from,
             to: self.to,
             filter: self.filter,
@@ -189,17 +191,22 @@ impl Job {
             checkpoint: self.published.note.to_string(),
             boundaries,
         };
+        let signing = vault
+            .signing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .ok_or(Refusal::Sealed)?;
         let mut lines = Vec::with_capacity(limits::EXPORT_PIECE_BYTES);
-        let mut exporter =
-            Exporter::begin(&header, &vault.signing, &mut lines).map_err(unreadable)?;
+        let mut exporter = Exporter::begin(&header, &signing, &mut lines).map_err(unreadable)?;
         while let Some(next) = exporter.next() {
             still_admitted(vault, self.auditor)?;
-            let row = page_of(reader, next).map_err(unread)?;
+            let row = page_of(reader, epoch, next).map_err(unread)?;
             let page = Page::parse(&row).map_err(unreadable)?;
             let mut found = false;
             while let Some(stored) = exporter.next().and_then(|index| page.entry(index)) {
                 found = true;
-                let content = open_entry(&vault.ring(), stored)?;
+                let content = open_entry(&vault.ring(), epoch, stored)?;
                 match content {
                     Content::Open(read) => {
                         let opened = Opened::parse(&read.content).map_err(unreadable)?;
@@ -233,8 +240,11 @@ fn send(pieces: &mpsc::Sender<Piece>, lines: &mut Vec<u8>) -> bool {
         .is_ok()
 }
 
-/// Whether the auditor may still read: not disabled, agreement in force.
+/// Whether the auditor may still read: vault open, auditor not disabled, agreement in force.
 fn still_admitted(vault: &Vault, auditor: PrincipalId) -> Result<(), Refusal> {
+    if vault.closed.load(Ordering::SeqCst) {
+        return Err(Refusal::Sealed);
+    }
     let registry = vault.registry();
     let principal = registry
         .principal(auditor)

@@ -23,6 +23,8 @@ pub struct Head {
     pub keyring_generation: u64,
     /// Whether one operator may do everything alone. Ends for good with the second operator.
     pub single_operator: bool,
+    /// Digest of the register: principals, allowances and pending actions.
+    pub registry: [u8; 32],
     /// The tree's frontier, largest subtree first.
     pub peaks: Vec<[u8; 32]>,
 }
@@ -39,7 +41,8 @@ impl Head {
             .raw(&self.root)
             .u64(self.last_time.0)
             .u64(self.keyring_generation)
-            .u8(u8::from(self.single_operator));
+            .u8(u8::from(self.single_operator))
+            .raw(&self.registry);
         w.u8(u8::try_from(self.peaks.len()).expect("at most 64 peaks"));
         for peak in &self.peaks {
             w.raw(peak);
@@ -65,6 +68,7 @@ impl Head {
             last_time: Timestamp(r.u64()?),
             keyring_generation: r.u64()?,
             single_operator: r.bool()?,
+            registry: r.array()?,
             peaks: Vec::new(),
         };
         for _ in 0..r.u8()? {

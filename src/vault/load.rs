@@ -3,7 +3,7 @@
 use super::head::Head;
 use super::redo;
 use super::registry::{Pending, Registry};
-use super::rows::{Row, tile_key};
+use super::rows::{Row, page_key, tile_key};
 use crate::codec::Malformed;
 use crate::ids::{ActionId, PrincipalId, Site};
 use crate::keys::{Keyring, Sealed};
@@ -48,7 +48,7 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    fn damaged(what: &'static str, why: impl ToString) -> LoadError {
+    pub(super) fn damaged(what: &'static str, why: impl ToString) -> LoadError {
         LoadError::Damaged {
             what,
             why: why.to_string(),
@@ -56,14 +56,14 @@ impl LoadError {
     }
 }
 
-/// Half tiles out of the store.
-pub struct Tiles<'a>(pub &'a dyn Reader);
+/// Half tiles of an epoch, out of the store.
+pub struct Tiles<'a>(pub &'a dyn Reader, pub u32);
 
 impl TileSource for Tiles<'_> {
     fn half(&self, level: u8, tile: u64, half: u8) -> Result<Option<Vec<u8>>, LedgerError> {
         let rows = self
             .0
-            .get_many(&[tile_key(level, tile, half)])
+            .get_many(&[tile_key(self.1, level, tile, half)])
             .map_err(|error| LedgerError::Source(error.to_string()))?;
         Ok(rows.into_iter().next().flatten())
     }
@@ -75,13 +75,21 @@ impl TileSource for Tiles<'_> {
 /// [`LoadError`]; nothing is served then.
 pub fn load(reader: &dyn Reader, ring: &Keyring) -> Result<Loaded, LoadError> {
     let head = read_head(reader, ring)?;
-    let recent = leaves(reader, Tree::recent_from(head.size), head.size)?;
-    let tree = Tree::load(head.size, head.peaks.clone(), &Tiles(reader), &recent)
-        .map_err(LoadError::Tree)?;
+    let recent = leaves(reader, head.epoch, Tree::recent_from(head.size), head.size)?;
+    let tiles = Tiles(reader, head.epoch);
+    let tree =
+        Tree::load(head.size, head.peaks.clone(), &tiles, &recent).map_err(LoadError::Tree)?;
     if tree.root() != head.root {
         return Err(LoadError::Tree(LedgerError::Diverged { size: head.size }));
     }
     let registry = read_registry(reader, ring)?;
+    // A row that was put back, or taken away, opens as well as the others.
+    if registry.digest() != head.registry {
+        return Err(LoadError::damaged(
+            "the register of principals, allowances and pending actions",
+            "it is not the one that the last round left: a row was put back, added or taken away",
+        ));
+    }
     Ok(Loaded {
         head,
         tree,
@@ -89,7 +97,11 @@ pub fn load(reader: &dyn Reader, ring: &Keyring) -> Result<Loaded, LoadError> {
     })
 }
 
-fn read_head(reader: &dyn Reader, ring: &Keyring) -> Result<Head, LoadError> {
+/// Reads the head alone.
+///
+/// # Errors
+/// [`LoadError::Empty`] when there is none; `Damaged` when it is not what was stored.
+pub fn read_head(reader: &dyn Reader, ring: &Keyring) -> Result<Head, LoadError> {
     let keys = [Row::head([0; 16]).key, ROUND_KEY.to_vec()];
     let mut rows = reader.get_many(&keys)?.into_iter();
     let (head, round) = (rows.next().flatten(), rows.next().flatten());
@@ -109,11 +121,11 @@ fn read_head(reader: &dyn Reader, ring: &Keyring) -> Result<Head, LoadError> {
 }
 
 /// Leaf hashes of `from..to`, from pages.
-fn leaves(reader: &dyn Reader, from: u64, to: u64) -> Result<Vec<[u8; 32]>, LoadError> {
+fn leaves(reader: &dyn Reader, epoch: u32, from: u64, to: u64) -> Result<Vec<[u8; 32]>, LoadError> {
     let mut hashes = Vec::new();
     let mut next = from;
     while next < to {
-        let row = page_of(reader, next)?;
+        let row = page_of(reader, epoch, next)?;
         let page = Page::parse(&row).map_err(|e| LoadError::damaged("a page", e))?;
         let before = next;
         while let Some(entry) = page.entry(next).filter(|_| next < to) {
@@ -131,9 +143,12 @@ fn leaves(reader: &dyn Reader, from: u64, to: u64) -> Result<Vec<[u8; 32]>, Load
 ///
 /// # Errors
 /// When the store fails or has no such page.
-pub fn page_of(reader: &dyn Reader, index: u64) -> Result<Vec<u8>, LoadError> {
-    let row = reader.floor(space::ENTRIES, &index.to_be_bytes())?;
-    let (_, bytes) = row.ok_or(LoadError::damaged("the ledger", "a page is missing"))?;
+pub fn page_of(reader: &dyn Reader, epoch: u32, index: u64) -> Result<Vec<u8>, LoadError> {
+    let wanted = page_key(epoch, index);
+    let row = reader.floor(space::ENTRIES, &wanted[1..])?;
+    let (_, bytes) = row
+        .filter(|(key, _)| key[..5] == wanted[..5])
+        .ok_or(LoadError::damaged("the ledger", "a page is missing"))?;
     Ok(bytes)
 }
 
@@ -195,7 +210,8 @@ fn open(
         .map_err(|e| LoadError::damaged(what, e))
 }
 
-fn scan(
+/// Goes through the rows of a space.
+pub(super) fn scan(
     reader: &dyn Reader,
     space: u8,
     mut each: impl FnMut(&[u8], Vec<u8>) -> Result<(), LoadError>,
@@ -226,19 +242,22 @@ pub fn torn_rows(
     head: &Head,
 ) -> Result<Vec<redo::Image>, LoadError> {
     let damaged = |e: Malformed| LoadError::damaged("the redo record", e);
-    let Some(first) = redo_part(reader, ring, head.round, 0)? else {
-        return Ok(Vec::new());
-    };
-    let Some(count) = redo::parts(head.round, &first).map_err(damaged)? else {
-        return Ok(Vec::new());
-    };
+    // Every round writes at least one part, so none, or another round's, is damage too.
+    let first = redo_part(reader, ring, head.round, 0)?
+        .ok_or(LoadError::damaged("the redo record", "it is missing"))?;
+    let count = redo::parts(&head.round_id, &first)
+        .map_err(damaged)?
+        .ok_or(LoadError::damaged(
+            "the redo record",
+            "it is another round's",
+        ))?;
     let mut parts = vec![first];
     for part in 1..count {
         let next = redo_part(reader, ring, head.round, part)?
             .ok_or(LoadError::damaged("the redo record", "a part is missing"))?;
         parts.push(next);
     }
-    let images = redo::decode(head.round, &parts).map_err(damaged)?;
+    let images = redo::decode(&head.round_id, &parts).map_err(damaged)?;
     let keys: Vec<Vec<u8>> = images.iter().map(|(key, _)| key.clone()).collect();
     let rows = reader.get_many(&keys)?;
     Ok(images

@@ -58,6 +58,7 @@ use committer::{Committer, Shared, Turn};
 use ed25519_dalek::SigningKey;
 use publish::Publisher;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
@@ -71,7 +72,9 @@ pub struct Vault {
     publisher: Publisher,
     reader: Arc<dyn Reader>,
     clock: Clock,
-    signing: SigningKey,
+    /// Gone once the vault is closed.
+    signing: Mutex<Option<SigningKey>>,
+    closed: AtomicBool,
     verifier: VerifierKey,
     store_name: &'static str,
     /// Sessions of people.
@@ -104,7 +107,10 @@ impl Vault {
         watchdog::Watchdog::watch(&committer.watchdog(), house.clock.clone())?;
         let committing = std::thread::Builder::new()
             .name("committer".to_owned())
-            .spawn(move || committer::run(committer, turns))?;
+            .spawn(move || {
+                let _guard = AbortOnPanic;
+                committer::run(committer, turns);
+            })?;
         Ok(Vault {
             id,
             queue,
@@ -113,7 +119,8 @@ impl Vault {
             publisher,
             reader,
             clock: house.clock.clone(),
-            signing,
+            signing: Mutex::new(Some(signing)),
+            closed: AtomicBool::new(false),
             verifier,
             store_name,
             sessions: Sessions::default(),
@@ -171,13 +178,19 @@ impl Vault {
     /// # Errors
     /// [`Refusal`]; nothing was released then.
     pub async fn ask(&self, caller: Caller, work: Work, deadline_ms: u64) -> Result<Done, Refusal> {
-        let _share = self.shares.take(caller.id())?;
+        // Held by the command, not by its caller: one that gives up doesn't free a place that is
+        // still taken. The vault's own notes take none.
+        let share = match caller.is_vault() {
+            true => None,
+            false => Some(self.shares.take(caller.id())?),
+        };
         let (reply, answer) = oneshot::channel();
         let ask = Box::new(Ask {
             caller,
             work,
             deadline_ms,
             reply,
+            share,
         });
         self.queue
             .try_send(Turn::Ask(ask))
@@ -220,13 +233,22 @@ impl Vault {
         // While locked the secret is not even looked at; the committer says so, with an entry.
         let locked = current.locked_until > self.clock.now();
         let hash = current.secret_hash.clone();
+        let verified = hash.clone();
         let good = !locked
             && tokio::task::spawn_blocking(move || crate::keys::password::verify(&secret, &hash))
                 .await
                 .unwrap_or(false);
         let tried = Work::Admin(Box::new(Admin::LoginTried(good)));
         self.ask(caller, tried, deadline_ms).await?;
-        Ok(self.sessions.begin(principal.id, self.clock.monotonic_ms()))
+        let session = self.sessions.begin(principal.id, self.clock.monotonic_ms());
+        // A secret that was rotated while the old one was being verified opens nothing.
+        let registry = self.registry();
+        let current = registry.principal(principal.id);
+        if current.is_none_or(|now| now.secret_hash != verified) {
+            self.sessions.end(principal.id, session.expose());
+            return Err(Refusal::Denied(Denial::BadSecret));
+        }
+        Ok(session)
     }
 
     /// Seals or stops: a last entry, the last round, the last mark; then keys leave memory with
@@ -247,6 +269,7 @@ impl Vault {
                 work: Work::Note(note),
                 deadline_ms: u64::MAX,
                 reply,
+                share: None,
             })),
             Turn::Stop,
         ] {
@@ -261,6 +284,17 @@ impl Vault {
         if threads.publishing.join().is_err() {
             tracing::error!(alarm = "panic", "the publisher ended with a panic");
         }
+        // A slow reader may hold on to this handle for long; the keys go now.
+        self.closed.store(true, Ordering::SeqCst);
+        self.shared
+            .ring
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .wipe();
+        self.signing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
     }
 
     fn ring(&self) -> std::sync::RwLockReadGuard<'_, Keyring> {
@@ -278,13 +312,27 @@ impl Drop for Vault {
     }
 }
 
+/// A committer that panicked can't be gone on with, and a vault without one must not look alive:
+/// the process ends, and whoever keeps it starts it again. That is safe at any moment.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(alarm = "panic", "the committer panicked; the process ends");
+            std::process::abort();
+        }
+    }
+}
+
 /// How many commands of each principal wait: nobody may fill the queue alone.
 #[derive(Default)]
 struct Shares {
     waiting: Arc<Mutex<HashMap<Option<PrincipalId>, usize>>>,
 }
 
-struct Share {
+/// One place in the queue, given back when this is dropped.
+pub struct Share {
     waiting: Arc<Mutex<HashMap<Option<PrincipalId>, usize>>>,
     of: Option<PrincipalId>,
 }

@@ -4,13 +4,14 @@ use super::Vault;
 use super::command::{Admin, Ask, Caller, Done, Note, Refusal, Work};
 use super::committer::{Committer, Settings, Shared};
 use super::head::Head;
-use super::load::{LoadError, Loaded, Tiles, load, repair, torn_rows};
+use super::load::{LoadError, Loaded, Tiles, load, read_head, repair, torn_rows};
 use super::publish::{Press, Publisher};
 use super::registry::Registry;
 use crate::clock::{Clock, Timestamp};
 use crate::ids::VaultId;
 use crate::keys::{Argon2Cost, KeyError, Keyring, RootKey, SealFile, Unsealer};
 use crate::ledger::{Tree, empty_root};
+use crate::limits;
 use crate::policy::{Allowance, AllowanceKey, Principal};
 use crate::secret::SecretText;
 use crate::store::sled::{SledOptions, SledStore};
@@ -107,6 +108,16 @@ pub enum OpenError {
         /// Entries that the mark knows.
         size: u64,
     },
+    /// The clock is years past the last entry.
+    #[error(
+        "the clock shows {now}, the last entry is of {last}: set the clock; one entry under a clock that runs ahead would end keys before their time"
+    )]
+    ClockAhead {
+        /// What the clock shows.
+        now: Timestamp,
+        /// Time of the last entry.
+        last: Timestamp,
+    },
     /// The first entry could not be written.
     #[error("the ledger can't be written: {0}")]
     Refused(Refusal),
@@ -196,6 +207,7 @@ pub fn create_in(
             last_time: Timestamp(0),
             keyring_generation: ring.generation(),
             single_operator: true,
+            registry: Registry::default().digest(),
             peaks: Vec::new(),
         },
         tree: Tree::empty(),
@@ -252,6 +264,7 @@ fn run_inline(committer: &mut Committer, work: Work) -> Result<Done, Refusal> {
         work,
         deadline_ms: u64::MAX,
         reply,
+        share: None,
     }]);
     answer.try_recv().unwrap_or(Err(Refusal::Sealed))
 }
@@ -301,8 +314,8 @@ pub fn open_in(
         ring.require_generation(mark.keyring_generation)?;
     }
     let reader = store.reader();
-    let mut loaded = match load(reader.as_ref(), &ring) {
-        Ok(loaded) => loaded,
+    let head = match read_head(reader.as_ref(), &ring) {
+        Ok(head) => head,
         Err(LoadError::Empty) => {
             return Err(match mark {
                 None => OpenError::NotInitialised(house.data_dir.clone()),
@@ -314,7 +327,6 @@ pub fn open_in(
         }
         Err(error) => return Err(error.into()),
     };
-    let head = &loaded.head;
     ring.require_generation(head.keyring_generation)?;
     let mark = mark.ok_or(OpenError::MarkAbsent { size: head.size })?;
     if mark.epoch != head.epoch {
@@ -326,16 +338,16 @@ pub fn open_in(
             known: mark.size,
         });
     }
-    let root_then = loaded
-        .tree
-        .root_at(mark.size, &Tiles(reader.as_ref()))
-        .map_err(LoadError::Tree)?;
-    if root_then != mark.root {
-        return Err(OpenError::Rewritten { size: mark.size });
+    let now = house.clock.now();
+    if now.since_ms(head.last_time) > limits::CLOCK_AHEAD_MS_MAX {
+        return Err(OpenError::ClockAhead {
+            now,
+            last: head.last_time,
+        });
     }
 
     let mut findings = Vec::new();
-    let torn = torn_rows(reader.as_ref(), &ring, head)?;
+    let torn = torn_rows(reader.as_ref(), &ring, &head)?;
     if !torn.is_empty() {
         tracing::error!(
             alarm = "torn",
@@ -344,10 +356,15 @@ pub fn open_in(
         );
         findings.push(format!("{} rows of the last round repaired", torn.len()));
         repair(store.as_mut(), RoundId(head.round_id), torn)?;
-        // Who is enrolled may be among what was repaired.
-        loaded = load(reader.as_ref(), &ring)?;
     }
-    let head = &loaded.head;
+    let loaded = load(reader.as_ref(), &ring)?;
+    let root_then = loaded
+        .tree
+        .root_at(mark.size, &Tiles(reader.as_ref(), head.epoch))
+        .map_err(LoadError::Tree)?;
+    if root_then != mark.root {
+        return Err(OpenError::Rewritten { size: mark.size });
+    }
     if ring.generation() > head.keyring_generation {
         findings.push(format!(
             "keyring at generation {}, last entry knew {}",

@@ -8,7 +8,7 @@ use super::publish::Published;
 use super::rows::Row;
 use crate::ids::PrincipalId;
 use crate::keys::{KeyId, KeyName, Keyring, Sealed};
-use crate::ledger::{Hash, Leaf, LedgerError, Opened, Page, PageEntry, Recorded, Tree};
+use crate::ledger::{Hash, Leaf, LedgerError, Opened, Outcome, Page, PageEntry, Recorded, Tree};
 use crate::policy::Denial;
 use crate::secret::SecretBuffer;
 use crate::store::StoreError;
@@ -71,18 +71,20 @@ impl Vault {
         of: Option<PrincipalId>,
         published: Published,
     ) -> Result<IssuedReceipt, Refusal> {
-        let row = page_of(self.reader.as_ref(), index).map_err(unread)?;
+        let row = page_of(self.reader.as_ref(), self.head().epoch, index).map_err(unread)?;
         let page = Page::parse(&row).map_err(unreadable)?;
         let stored = page
             .entry(index)
             .ok_or(Refusal::Denied(Denial::NotOwnEntry))?;
-        let read = match open_entry(&self.ring(), stored)? {
+        let read = match open_entry(&self.ring(), self.head().epoch, stored)? {
             Content::Open(read) => read,
             Content::Erased(_) => return Err(Refusal::Denied(Denial::NotOwnEntry)),
         };
         let opened = Opened::parse(&read.content).map_err(unreadable)?;
         let recorded = Recorded::parse(opened.json).map_err(unreadable)?;
-        if of.is_some() && recorded.actor != of {
+        // A refusal's entry holds the true reason, which its caller may not be told.
+        let foreign = recorded.actor != of || recorded.outcome != Outcome::Ok;
+        if of.is_some() && foreign {
             return Err(Refusal::Denied(Denial::NotOwnEntry));
         }
         let leaf = Leaf::of(
@@ -98,7 +100,7 @@ impl Vault {
             .inclusion(
                 index,
                 published.checkpoint.size,
-                &Tiles(self.reader.as_ref()),
+                &Tiles(self.reader.as_ref(), self.head().epoch),
             )
             .map_err(unproven)?;
         Ok(IssuedReceipt {
@@ -118,7 +120,7 @@ impl Vault {
         blocking(move || {
             vault
                 .tree()
-                .consistency(from, to, &Tiles(vault.reader.as_ref()))
+                .consistency(from, to, &Tiles(vault.reader.as_ref(), vault.head().epoch))
                 .map_err(unproven)
         })
         .await
@@ -147,7 +149,11 @@ pub(super) async fn blocking<T: Send + 'static>(
 ///
 /// # Errors
 /// [`Refusal::Integrity`] when it is not what was stored.
-pub(super) fn open_entry(ring: &Keyring, stored: &PageEntry<'_>) -> Result<Content, Refusal> {
+pub(super) fn open_entry(
+    ring: &Keyring,
+    epoch: u32,
+    stored: &PageEntry<'_>,
+) -> Result<Content, Refusal> {
     let sealed = Sealed::from_stored(stored.sealed.to_vec()).map_err(unreadable)?;
     let (name, destroyed) = name_of(ring, sealed.key_id()).ok_or(Refusal::Integrity)?;
     let KeyName::Log { site, .. } = name else {
@@ -158,7 +164,7 @@ pub(super) fn open_entry(ring: &Keyring, stored: &PageEntry<'_>) -> Result<Conte
     if destroyed {
         return Ok(Content::Erased(name.to_string()));
     }
-    let row = Row::entry(site, stored.index);
+    let row = Row::entry(site, epoch, stored.index);
     let content = ring.open(&row.place(), &sealed).map_err(unreadable)?;
     Ok(Content::Open(ReadEntry {
         bucket: name.to_string(),

@@ -17,7 +17,7 @@ const PARTS_MAX: usize = limits::ROUND_BYTES_MAX / PART_BYTES + 1;
 pub type Image = (Vec<u8>, Option<Vec<u8>>);
 
 /// Cuts a round's images into parts.
-pub fn encode(round: u64, images: &[Image]) -> Vec<SecretBuffer> {
+pub fn encode(round: &[u8; 16], images: &[Image]) -> Vec<SecretBuffer> {
     let bytes: usize = images
         .iter()
         .map(|(k, v)| 9 + k.len() + v.as_ref().map_or(0, Vec::len))
@@ -37,8 +37,8 @@ pub fn encode(round: u64, images: &[Image]) -> Vec<SecretBuffer> {
         .iter()
         .enumerate()
         .map(|(part, chunk)| {
-            let mut w = Writer::with_capacity(16 + chunk.len());
-            w.u64(round)
+            let mut w = Writer::with_capacity(24 + chunk.len());
+            w.raw(round)
                 .u16(u16::try_from(part).expect("bounded by PARTS_MAX"))
                 .u16(parts)
                 .bytes(chunk);
@@ -47,30 +47,30 @@ pub fn encode(round: u64, images: &[Image]) -> Vec<SecretBuffer> {
         .collect()
 }
 
-/// How many parts the record of `round` has, read from its first part; `None` when that part is
+/// How many parts the record of the round with this id has, read from its first part; `None` when that part is
 /// another round's.
 ///
 /// # Errors
 /// When the part does not have the shape of §5.2.
-pub fn parts(round: u64, first: &[u8]) -> Result<Option<u16>, Malformed> {
+pub fn parts(round: &[u8; 16], first: &[u8]) -> Result<Option<u16>, Malformed> {
     let mut r = Reader::new(first);
-    let (own, _, parts) = (r.u64()?, r.u16()?, r.u16()?);
+    let (own, _, parts) = (r.array::<16>()?, r.u16()?, r.u16()?);
     if usize::from(parts) > PARTS_MAX {
         return Err(Malformed::new("redo: too many parts"));
     }
-    Ok((own == round).then_some(parts))
+    Ok((own == *round).then_some(parts))
 }
 
 /// Puts the parts of `round` together again.
 ///
 /// # Errors
 /// When a part is missing, another round's, or malformed.
-pub fn decode(round: u64, parts: &[SecretBuffer]) -> Result<Vec<Image>, Malformed> {
+pub fn decode(round: &[u8; 16], parts: &[SecretBuffer]) -> Result<Vec<Image>, Malformed> {
     let mut stream = Writer::with_capacity(parts.iter().map(|p| p.len()).sum());
     for (number, part) in parts.iter().enumerate() {
         let mut r = Reader::new(part);
-        let (own, index, count) = (r.u64()?, r.u16()?, r.u16()?);
-        if own != round || usize::from(index) != number || usize::from(count) != parts.len() {
+        let (own, index, count) = (r.array::<16>()?, r.u16()?, r.u16()?);
+        if own != *round || usize::from(index) != number || usize::from(count) != parts.len() {
             return Err(Malformed::new("redo: parts of different rounds"));
         }
         stream.raw(r.bytes()?);
@@ -103,13 +103,16 @@ mod tests {
                 (vec![b'X', n], value)
             })
             .collect();
-        let parts = encode(9, &images);
+        let parts = encode(&[9; 16], &images);
         assert!(parts.len() > 5);
         assert!(parts.iter().all(|p| p.len() < limits::VALUE_BYTES_MAX - 40));
-        assert_eq!(super::parts(9, &parts[0]), Ok(Some(parts.len() as u16)));
-        assert_eq!(super::parts(8, &parts[0]), Ok(None));
-        assert_eq!(decode(9, &parts), Ok(images));
-        assert!(decode(8, &parts).is_err());
-        assert!(decode(9, &parts[1..]).is_err());
+        assert_eq!(
+            super::parts(&[9; 16], &parts[0]),
+            Ok(Some(parts.len() as u16))
+        );
+        assert_eq!(super::parts(&[8; 16], &parts[0]), Ok(None));
+        assert_eq!(decode(&[9; 16], &parts), Ok(images));
+        assert!(decode(&[8; 16], &parts).is_err());
+        assert!(decode(&[9; 16], &parts[1..]).is_err());
     }
 }

@@ -6,6 +6,7 @@ use crate::codec::{Malformed, Reader, Writer};
 use crate::ids::{ActionId, PrincipalId, Site};
 use crate::policy::{Allowance, AllowanceKey, Denial, Principal, Role, Terms};
 use crate::secret::SecretBuffer;
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -33,14 +34,23 @@ impl Change {
     /// What it would do, in words, for `status` and the ledger.
     pub fn summary(&self) -> String {
         match self {
-            Change::Enrol(p) => format!(
-                "enrol {} {} ({})",
-                p.role.as_str(),
-                p.name,
-                p.certificate_uri
-            ),
-            Change::Allow(key, Some(_)) => format!(
-                "allow portal {} to name processor {} on {}",
+            Change::Enrol(p) => {
+                let sites: Vec<&str> = p.sites.iter().map(Site::as_str).collect();
+                let issuer: String = p.issuer_key.iter().map(|b| format!("{b:02x}")).collect();
+                format!(
+                    "enrol {} {} for {}: certificate {} by the CA with key {issuer}, agreement {}",
+                    p.role.as_str(),
+                    p.name,
+                    match sites.is_empty() {
+                        true => "every site".to_owned(),
+                        false => sites.join(" "),
+                    },
+                    p.certificate_uri,
+                    p.agreement.as_ref().map_or("-", |a| a.reference.as_str()),
+                )
+            }
+            Change::Allow(key, Some(allowance)) => format!(
+                "allow portal {} to name processor {} on {}: {allowance}",
                 key.portal, key.processor, key.site
             ),
             Change::Allow(key, None) => format!(
@@ -123,9 +133,38 @@ pub struct Registry {
     by_name: BTreeMap<String, PrincipalId>,
     allowances: BTreeMap<AllowanceKey, Allowance>,
     pending: BTreeMap<ActionId, Pending>,
+    digest: std::sync::OnceLock<[u8; 32]>,
 }
 
 impl Registry {
+    /// Digest of every row, in the order of their keys: the head holds it, so that no row can be
+    /// put back, added or taken away. Computed once for each state.
+    pub fn digest(&self) -> [u8; 32] {
+        *self.digest.get_or_init(|| {
+            let mut hash = Sha256::new();
+            hash.update(b"payvault registry v1");
+            let mut row = |space: u8, key: &[u8], value: &[u8]| {
+                hash.update([space]);
+                hash.update(key);
+                hash.update((value.len() as u64).to_be_bytes());
+                hash.update(value);
+            };
+            let mut ids: Vec<&PrincipalId> = self.principals.keys().collect();
+            ids.sort();
+            for id in ids {
+                row(b'P', &id.0, &self.principals[id].encode());
+            }
+            for (key, allowance) in &self.allowances {
+                let key = [&key.site.as_bytes()[..], &key.portal.0, &key.processor.0].concat();
+                row(b'A', &key, &allowance.encode());
+            }
+            for (id, pending) in &self.pending {
+                row(b'W', &id.0, &pending.encode());
+            }
+            hash.finalize().into()
+        })
+    }
+
     /// A principal by id.
     pub fn principal(&self, id: PrincipalId) -> Option<&Arc<Principal>> {
         self.principals.get(&id)
@@ -173,6 +212,7 @@ impl Registry {
 
     /// Puts a principal in, or replaces it.
     pub fn put(&mut self, principal: Principal) {
+        self.digest.take();
         let id = principal.id;
         self.by_credential.insert(
             (principal.issuer_key, principal.certificate_uri.clone()),
@@ -182,11 +222,14 @@ impl Registry {
         self.principals.insert(id, Arc::new(principal));
     }
 
-    /// Whether a new principal's name and credential are free.
+    /// Whether a new principal's id, name and credential are free.
     ///
     /// # Errors
     /// Which of them is taken (PCI DSS 8.2.1: one principal, one identity).
     pub fn is_free(&self, principal: &Principal) -> Result<(), Denial> {
+        if self.principals.contains_key(&principal.id) {
+            return Err(Denial::CredentialTaken);
+        }
         let credential = (principal.issuer_key, principal.certificate_uri.clone());
         if self.by_credential.contains_key(&credential) {
             return Err(Denial::CredentialTaken);
@@ -209,6 +252,7 @@ impl Registry {
 
     /// Sets or takes away an allowance.
     pub fn allow(&mut self, key: AllowanceKey, allowance: Option<Allowance>) {
+        self.digest.take();
         match allowance {
             Some(allowance) => self.allowances.insert(key, allowance),
             None => self.allowances.remove(&key),
@@ -227,11 +271,13 @@ impl Registry {
 
     /// Puts an action in.
     pub fn defer(&mut self, id: ActionId, pending: Pending) {
+        self.digest.take();
         self.pending.insert(id, pending);
     }
 
     /// Takes an action out.
     pub fn settle(&mut self, id: &ActionId) {
+        self.digest.take();
         self.pending.remove(id);
     }
 

@@ -46,6 +46,7 @@ impl Batch<'_> {
     ///
     /// # Errors
     /// [`Denial::RequestIdReused`] when it came before with another body.
+    #[allow(clippy::too_many_arguments)] // one request's facts
     pub(super) fn retry(
         &mut self,
         state: &TransactionState,

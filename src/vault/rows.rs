@@ -52,12 +52,9 @@ impl Row {
     }
 
     /// A ledger entry. Its key is not a row of the store: entries lie in pages.
-    pub fn entry(site: Site, index: u64) -> Row {
-        let mut key = Vec::with_capacity(9);
-        key.push(space::ENTRIES);
-        key.extend_from_slice(&index.to_be_bytes());
+    pub fn entry(site: Site, epoch: u32, index: u64) -> Row {
         Row {
-            key,
+            key: page_key(epoch, index),
             site,
             transaction: None,
             kind: Kind::Entry,
@@ -122,18 +119,21 @@ pub fn transaction_key(id: TransactionId) -> Vec<u8> {
     key
 }
 
-/// The key of the page that starts with entry `first`.
-pub fn page_key(first: u64) -> Vec<u8> {
-    let mut key = Vec::with_capacity(9);
+/// The key of the page that starts with entry `first`. The epoch stands before it: a restored vault
+/// begins a new tree, and must not write over the old one's.
+pub fn page_key(epoch: u32, first: u64) -> Vec<u8> {
+    let mut key = Vec::with_capacity(13);
     key.push(space::ENTRIES);
+    key.extend_from_slice(&epoch.to_be_bytes());
     key.extend_from_slice(&first.to_be_bytes());
     key
 }
 
 /// The key of half a tile.
-pub fn tile_key(level: u8, tile: u64, half: u8) -> Vec<u8> {
-    let mut key = Vec::with_capacity(11);
+pub fn tile_key(epoch: u32, level: u8, tile: u64, half: u8) -> Vec<u8> {
+    let mut key = Vec::with_capacity(15);
     key.push(space::TILES);
+    key.extend_from_slice(&epoch.to_be_bytes());
     key.push(level);
     key.extend_from_slice(&tile.to_be_bytes());
     key.push(half);

@@ -80,7 +80,7 @@ pub fn of_export(export: &[u8]) -> Vec<Entry> {
 }
 
 fn row_key(index: u64) -> Vec<u8> {
-    [&b"E"[..], &index.to_be_bytes()].concat()
+    [&b"E"[..], &1u32.to_be_bytes(), &index.to_be_bytes()].concat()
 }
 
 fn place<'a>(site: Site, index: u64, row_key: &'a [u8]) -> Place<'a> {

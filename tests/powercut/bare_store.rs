@@ -2,7 +2,9 @@
 //! the state after any round can be computed again and compared row by row.
 
 use crate::children::{Orders, Verdict, acknowledged, settled, store_in};
+use payvault::ids::VaultId;
 use payvault::keys::Sealed;
+use payvault::store::mark::{Mark, MarkFile};
 use payvault::store::sled::{SledOptions, SledStore};
 use payvault::store::{
     CommitError, HEAD_KEY, Key, RoundId, Settled, Store, StoreError, StoredValue, WriteSet,
@@ -12,6 +14,8 @@ use std::time::Duration;
 
 /// Rounds whose pages are kept; older ones are deleted, so that the engine reuses its file.
 const PAGES_KEPT_ROUNDS: u64 = 12;
+/// Every so many rounds, the high-water mark follows.
+const MARK_ROUNDS: u64 = 5;
 
 /// Commits `orders.rounds` rounds beyond those that are there.
 pub fn live(orders: &Orders) {
@@ -23,11 +27,36 @@ pub fn live(orders: &Orders) {
         })
         .expect("the store opens");
     let first = 1 + head(&store).expect("the head is read");
+    // The cut may have come between a commit and its mark.
+    let due = (first - 1) / MARK_ROUNDS * MARK_ROUNDS;
+    if due > 0 {
+        mark(orders, due);
+    }
     for round in first..first + orders.rounds {
         let writes = write_set(orders.seed, round);
         while !commit(&mut store, round, &writes) {}
+        if round.is_multiple_of(MARK_ROUNDS) {
+            // As the vault does: after the commit, before anybody hears of it.
+            mark(orders, round);
+        }
         acknowledged(round);
     }
+}
+
+fn mark(orders: &Orders, round: u64) {
+    let mark = Mark {
+        vault: VaultId([1; 16]),
+        epoch: 1,
+        size: round,
+        root: [round as u8; 32],
+        keyring_generation: 1,
+        note: "note ".repeat(20 + (round % 40) as usize),
+    };
+    // A fault comes once; a mark that failed is written again.
+    let mut file = MarkFile::open(&orders.data).expect("the mark is read");
+    file.write(&mark)
+        .or_else(|_| file.write(&mark))
+        .expect("the mark is written");
 }
 
 /// Tries a round; whether it is durable now.
@@ -65,9 +94,25 @@ pub fn check(orders: &Orders) -> Verdict {
         Ok((round, difference(&state_after(orders.seed, round), &found)))
     });
     match compared {
-        Ok((round, None)) => Verdict::Holds(round),
+        Ok((round, None)) => match misplaced_mark(orders, round) {
+            None => Verdict::Holds(round),
+            Some(what) => Verdict::Broken(format!("as of round {round}, {what}")),
+        },
         Ok((round, Some(what))) => Verdict::Broken(format!("as of round {round}, {what}")),
         Err(error) => Verdict::Unopenable(error.to_string()),
+    }
+}
+
+/// The mark is that of some round between the last whose mark was written before `round` began,
+/// and `round` itself.
+fn misplaced_mark(orders: &Orders, round: u64) -> Option<String> {
+    let least = round.saturating_sub(1) / MARK_ROUNDS * MARK_ROUNDS;
+    match MarkFile::open(&orders.data) {
+        Err(error) => Some(error.to_string()),
+        Ok(file) => {
+            let size = file.read().map_or(0, |mark| mark.size);
+            (!(least..=round).contains(&size)).then(|| format!("the mark says {size}"))
+        }
     }
 }
 

@@ -16,8 +16,8 @@
  *   torn. Page caches are cumulative: if a later write to a sector is kept, so are earlier ones.
  * - A file's new size is durable by the same calls; until then it may be kept or lost. Data that is
  *   lost while the size is kept reads as zeros.
- * - Names (creation, rename, removal) become durable by fsync of a directory, all earlier ones at
- *   once, as in a journal; of those that aren't, a tail is lost. fsync of a file makes no name
+ * - Names (creation, rename, removal) become durable by fsync of the directory that they lie in; of
+ *   those that aren't, a tail is lost. fsync of a file or of another directory makes no name
  *   durable, which is harsher than most file systems.
  * - sync_file_range makes nothing durable; it is not watched at all.
  *
@@ -257,6 +257,21 @@ static void remember_name(int what, const char *path, const char *from, char *gr
     n->grave = grave;
     n->earlier = names;
     names = n;
+}
+
+/* The names that lie in `directory` are durable now. */
+static void settle_names(const char *directory)
+{
+    size_t n = strlen(directory);
+    struct name **at = &names;
+    while (*at) {
+        struct name *name = *at;
+        if (strncmp(name->path, directory, n) == 0 && name->path[n] == '/' &&
+            !strchr(name->path + n + 1, '/'))
+            *at = name->earlier; /* the few bytes don't matter */
+        else
+            at = &name->earlier;
+    }
 }
 
 /* Keeps what `path` names alive outside, so that its name can come back. */
@@ -596,7 +611,7 @@ static int sync_watched(int fd, int (*real)(int))
         if (n > 0) {
             path[n] = 0;
             if (watched_path(AT_FDCWD, path, full)) {
-                names = NULL; /* the few bytes don't matter */
+                settle_names(full);
                 return 0;
             }
         }

@@ -2,7 +2,6 @@
 //! that is ever stored.
 
 use crate::house::*;
-use crate::ledger::Rows;
 use payvault::clock::DAY_MS;
 use payvault::ids::TransactionId;
 use payvault::keys::{KeyName, Kind, Place, Sealed};
@@ -330,16 +329,15 @@ fn holds(haystack: &[u8], code: &str) -> bool {
 
 /// Opens every version of a transaction's row that was ever stored, and what lies within it.
 fn opened_rows(
-    home: &Home,
-    seen: &[(Key, Vec<u8>)],
+    ring: &payvault::keys::Keyring,
+    versions: &[&Vec<u8>],
     transaction: TransactionId,
     token: &Token,
 ) -> Vec<Vec<u8>> {
-    let ring = home.ring();
     let key = [b"X", &transaction.0[..], b"s"].concat();
     let mut plain = Vec::new();
-    for (_, value) in seen.iter().filter(|(k, _)| *k == key) {
-        let sealed = Sealed::from_stored(value.clone()).expect("sealed");
+    for value in versions {
+        let sealed = Sealed::from_stored(value.to_vec()).expect("sealed");
         let Ok(KeyName::Release { site, .. }) = ring.key(sealed.key_id()).map(|k| k.name()) else {
             panic!("another key");
         };
@@ -399,7 +397,6 @@ fn no_code_is_in_any_value_that_is_stored_logged_or_entered() {
     let seen = seen.lock().expect("the list");
     let lines = home.ledger();
     let log = logged.text();
-    assert!(log.contains("transaction") || !log.is_empty());
     let mut by_transaction = std::collections::HashMap::<String, Vec<&str>>::new();
     for line in &lines {
         by_transaction
@@ -407,8 +404,23 @@ fn no_code_is_in_any_value_that_is_stored_logged_or_entered() {
             .or_default()
             .push(&line.json);
     }
+    let mut versions = std::collections::HashMap::<&[u8], Vec<&Vec<u8>>>::new();
+    for (key, value) in seen.iter() {
+        versions.entry(key).or_default().push(value);
+    }
+    let mut log_lines = std::collections::HashMap::<&str, Vec<&str>>::new();
+    for line in log.lines() {
+        if let Some(at) = line.find("txn_") {
+            log_lines
+                .entry(line.get(at..at + 36).unwrap_or_default())
+                .or_default()
+                .push(line);
+        }
+    }
+    let ring = home.ring();
     for (code, transaction, token) in &codes {
-        let plain = opened_rows(&home, &seen, *transaction, token);
+        let key = [b"X", &transaction.0[..], b"s"].concat();
+        let plain = opened_rows(&ring, &versions[&key[..]], *transaction, token);
         assert!(plain.len() >= 3, "every version was looked at");
         for bytes in &plain {
             assert!(!holds(bytes, code), "a code in a stored value");
@@ -416,7 +428,8 @@ fn no_code_is_in_any_value_that_is_stored_logged_or_entered() {
         for json in &by_transaction[&transaction.to_string()] {
             assert!(!holds(json.as_bytes(), code), "a code in an entry");
         }
-        for line in log.lines().filter(|l| l.contains(&transaction.to_string())) {
+        let own = log_lines.get(&transaction.to_string()[..]);
+        for line in own.into_iter().flatten() {
             assert!(!holds(line.as_bytes(), code), "a code in the log");
         }
     }
@@ -429,5 +442,4 @@ fn the_search_for_codes_finds_a_planted_one() {
     assert!(holds(b"x37333139", CODE));
     assert!(holds(&[1, 7, 3, 1, 9], CODE));
     assert!(!holds(b"7 3 1 9 and 731 and 319", CODE));
-    let _: Rows = Rows::new();
 }

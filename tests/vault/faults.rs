@@ -294,6 +294,7 @@ fn a_failed_round_counts_no_release_against_the_rate() {
                 Err(Refusal::Denied(denied)) => assert_eq!(denied, Denial::RateLimited),
                 Err(_) => {
                     unavailable += 1;
+                    assert!(unavailable < 10, "the vault does not come back");
                     continue;
                 }
             }

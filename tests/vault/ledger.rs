@@ -84,7 +84,7 @@ pub fn read(rows: &Rows, ring: &Keyring) -> (Vec<Line>, [u8; 32]) {
 }
 
 fn open_entry(ring: &Keyring, site: Site, index: u64, sealed: &Sealed) -> SecretBuffer {
-    let row_key = [&b"E"[..], &index.to_be_bytes()].concat();
+    let row_key = [&b"E"[..], &1u32.to_be_bytes(), &index.to_be_bytes()].concat();
     let place = Place {
         site,
         transaction: None,

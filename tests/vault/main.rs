@@ -5,11 +5,18 @@ mod house;
 mod ledger;
 mod logs;
 
+mod allow;
 mod check;
+mod clock;
 mod codes;
+mod compile;
+mod engine;
 mod faults;
 mod last_use;
+mod matrix;
+mod model;
 mod retries;
 mod road;
 mod strangers;
 mod tamper;
+mod tidy;

@@ -5,7 +5,7 @@ use crate::house::*;
 use payvault::clock::DAY_MS;
 use payvault::codec::{Reader, Writer};
 use payvault::ids::TransactionId;
-use payvault::keys::{KeyError, KeyName, Keyring, Kind, Place, Sealed};
+use payvault::keys::{KeyError, KeyName, Kind, Place, Sealed};
 use payvault::payment::Token;
 use payvault::policy::{Field, Purpose, Terms};
 use payvault::vault::OpenError;
@@ -538,6 +538,54 @@ fn an_older_keyring_is_refused() {
 }
 
 #[test]
+fn an_older_keyring_is_refused_with_an_older_database_too() {
+    // Each of the two alone would do: what the mark knows, and what the head knows.
+    let mut home = Home::new();
+    home.card();
+    home.close();
+    let (older_rows, older) = (
+        home.disk.durable(),
+        home.house.keys_dir.with_extension("older"),
+    );
+    copy_dir(&home.house.keys_dir, &older);
+    home.reopen().expect("opens");
+    home.clock.pass_ms(DAY_MS);
+    home.card();
+    home.close();
+    copy_dir(&older, &home.house.keys_dir);
+    home.disk.tamper(|rows| rows.clone_from(&older_rows));
+    assert!(matches!(
+        refused_to_open(&mut home),
+        OpenError::Key(KeyError::Older { .. })
+    ));
+}
+
+#[test]
+fn an_older_keyring_is_refused_with_an_older_mark_too() {
+    let mut home = Home::new();
+    home.close();
+    let older = home.house.keys_dir.with_extension("older");
+    let marks = home.house.mark_dir.with_extension("older");
+    copy_dir(&home.house.keys_dir, &older);
+    copy_dir(&home.house.mark_dir, &marks);
+    home.reopen().expect("opens");
+    home.clock.pass_ms(DAY_MS);
+    home.card();
+    home.close();
+    copy_dir(&older, &home.house.keys_dir);
+    copy_dir(&marks, &home.house.mark_dir);
+    // The database is the newest of the three, and knows the keyring that it was written with.
+    let refused = refused_to_open(&mut home);
+    assert!(
+        matches!(
+            refused,
+            OpenError::Key(KeyError::Older { .. }) | OpenError::Load(_)
+        ),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_rewritten_ledger_is_refused() {
     let mut home = Home::new();
     let (transaction, token) = home.card();
@@ -662,7 +710,6 @@ fn a_torn_last_round_is_repaired_from_its_redo_record() {
     home.kill();
     home.reopen().expect("opens");
     assert!(home.authorize(transaction, &token).is_err());
-    let _: &dyn Fn() -> Keyring = &|| home.ring();
 }
 
 #[test]

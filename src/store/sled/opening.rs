@@ -9,7 +9,7 @@ use crate::store::{StoreError, space};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The row that is written at each opening, to see the barrier hit.
 const PROBE_KEY: &[u8] = &[space::STORE, b'P'];
@@ -83,10 +83,12 @@ pub(super) fn open_engine(
     no_blobs(directory)?;
     remove_unfinished_snapshots(directory).map_err(refused)?;
     show_the_disk(&directory.join("db")).map_err(refused)?;
-    let started = Instant::now();
+    let clock = crate::clock::Clock::system();
     let engine = loop {
         match guarded(|| config(directory, options).open()) {
-            Err(StoreError::Locked) if started.elapsed() < RELEASE_WAIT => {
+            Err(StoreError::Locked)
+                if Duration::from_millis(clock.monotonic_ms()) < RELEASE_WAIT =>
+            {
                 std::thread::sleep(Duration::from_millis(5));
             }
             opened => break opened?,
@@ -94,7 +96,7 @@ pub(super) fn open_engine(
     };
     // Recovery may have renamed a snapshot into place.
     sync_directory(directory).map_err(refused)?;
-    prove_barrier(&engine, watch)?;
+    prove_barrier(&engine, watch, os::barrier_calls)?;
     no_blobs(directory)?;
     Ok(engine)
 }
@@ -143,14 +145,18 @@ fn show_the_disk(file: &Path) -> io::Result<()> {
 
 /// Writes and flushes a row and counts the barrier around both: a flush alone may find its write
 /// already done.
-fn prove_barrier(engine: &::sled::Db, watch: &Watch) -> Result<(), StoreError> {
+pub(super) fn prove_barrier(
+    engine: &::sled::Db,
+    watch: &Watch,
+    count: fn() -> u64,
+) -> Result<(), StoreError> {
     let value = crate::ids::random::<16>();
-    let calls = os::barrier_calls();
+    let calls = count();
     guarded(|| {
         engine.insert(PROBE_KEY, &value)?;
         watch.over(engine, || engine.flush())
     })?;
-    if os::barrier_calls() == calls {
+    if count() == calls {
         return Err(StoreError::NotSynced);
     }
     Ok(())

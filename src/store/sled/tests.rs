@@ -104,6 +104,17 @@ fn a_failed_read_fences_committer_and_readers_until_reopened() {
 }
 
 #[test]
+fn an_engine_that_does_not_hit_the_barrier_is_refused() {
+    use super::opening::prove_barrier;
+    let bench = SledBench::new(Effect::Error);
+    let store = bench.open();
+    let slot = store.shared.read_slot();
+    let prove = |count| prove_barrier(slot.open().unwrap(), &store.shared.watch, count);
+    assert_eq!(prove(|| 7), Err(StoreError::NotSynced));
+    assert_eq!(prove(os::barrier_calls), Ok(()));
+}
+
+#[test]
 fn a_second_opening_finds_it_locked() {
     let bench = SledBench::new(Effect::Error);
     let store = bench.open();

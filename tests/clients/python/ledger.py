@@ -146,8 +146,9 @@ def commitment(facet, salt, value):
 
 def leaf_hash(epoch, bucket, commitments):
     require(len(commitments) == 3, "an entry has three commitments")
+    facets = sha256(b"payvault facets v1", *commitments)
     return sha256(
-        b"\x00payvault leaf v1", epoch.to_bytes(4, "big"), sized(bucket.encode()), *commitments
+        b"\x00payvault leaf v1", epoch.to_bytes(4, "big"), sized(bucket.encode()), facets
     )
 
 

@@ -1,0 +1,314 @@
+//! Payment details: how they come in from a person or a program, and how masked and released ones
+//! are shown. They never come from an argument, and no error repeats them.
+
+use super::error::CliError;
+use super::{input, words};
+use crate::api::proto;
+use proto::payment_details::Kind;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::path::Path;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+/// Details as JSON on stdin has them: exactly one kind. No `Debug`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+enum Given {
+    #[serde(rename = "card")]
+    Card(GivenCard),
+    #[serde(rename = "iban")]
+    Iban(GivenIban),
+    #[serde(rename = "us_account")]
+    UsAccount(GivenUsAccount),
+}
+
+#[derive(Deserialize, Zeroize, ZeroizeOnDrop)]
+#[serde(deny_unknown_fields)]
+struct GivenCard {
+    number: String,
+    expiry_month: i32,
+    expiry_year: i32,
+    #[serde(default)]
+    holder: String,
+    #[serde(default)]
+    security_code: String,
+    #[serde(default)]
+    billing: Option<GivenBilling>,
+}
+
+#[derive(Deserialize, Zeroize, ZeroizeOnDrop)]
+#[serde(deny_unknown_fields)]
+struct GivenBilling {
+    #[serde(default)]
+    postal_code: String,
+    #[serde(default)]
+    address_line: String,
+}
+
+#[derive(Deserialize, Zeroize, ZeroizeOnDrop)]
+#[serde(deny_unknown_fields)]
+struct GivenIban {
+    iban: String,
+    holder: String,
+}
+
+#[derive(Deserialize, Zeroize, ZeroizeOnDrop)]
+#[serde(deny_unknown_fields)]
+struct GivenUsAccount {
+    routing_number: String,
+    account_number: String,
+    holder: String,
+    #[zeroize(skip)]
+    account_type: AccountType,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+enum AccountType {
+    Checking,
+    Savings,
+}
+
+/// Asks a person at the terminal, or reads JSON from stdin.
+///
+/// # Errors
+/// When what came isn't details. What came is not repeated.
+pub fn read() -> Result<proto::PaymentDetails, CliError> {
+    if input::at_a_terminal() {
+        return ask();
+    }
+    parse(&input::read_text(Path::new("-"))?)
+}
+
+/// Reads JSON. serde's own message would repeat values, so only the place is named.
+fn parse(text: &str) -> Result<proto::PaymentDetails, CliError> {
+    let given: Given = serde_json::from_str(text).map_err(|error| {
+        CliError::Usage(format!(
+            "stdin, line {}, column {}: not payment details in JSON (see --help); numbers are \
+             strings",
+            error.line(),
+            error.column()
+        ))
+    })?;
+    let kind = match given {
+        Given::Card(mut card) => Kind::Card(proto::Card {
+            number: std::mem::take(&mut card.number),
+            expiry_month: card.expiry_month,
+            expiry_year: card.expiry_year,
+            holder: std::mem::take(&mut card.holder),
+            security_code: std::mem::take(&mut card.security_code),
+            billing: card.billing.as_mut().map(|billing| proto::Billing {
+                postal_code: std::mem::take(&mut billing.postal_code),
+                address_line: std::mem::take(&mut billing.address_line),
+            }),
+        }),
+        Given::Iban(mut iban) => Kind::Iban(proto::IbanAccount {
+            iban: std::mem::take(&mut iban.iban),
+            holder: std::mem::take(&mut iban.holder),
+        }),
+        Given::UsAccount(mut account) => Kind::UsAccount(proto::UsAccount {
+            routing_number: std::mem::take(&mut account.routing_number),
+            account_number: std::mem::take(&mut account.account_number),
+            holder: std::mem::take(&mut account.holder),
+            account_type: match account.account_type {
+                AccountType::Checking => proto::UsAccountType::Checking.into(),
+                AccountType::Savings => proto::UsAccountType::Savings.into(),
+            },
+        }),
+    };
+    Ok(proto::PaymentDetails { kind: Some(kind) })
+}
+
+/// Asks field by field; numbers and codes are typed unseen.
+fn ask() -> Result<proto::PaymentDetails, CliError> {
+    let text = |what| input::typed(what).map(|answer| answer.to_string());
+    let unseen = |what| input::typed_unseen(what).map(|answer| answer.expose().to_owned());
+    let kind = input::typed("card, iban or us_account")?;
+    let kind = match kind.as_str() {
+        "card" | "" => {
+            let number = unseen("card number (not shown)")?;
+            let (expiry_month, expiry_year) = expiry(&input::typed("expiry (MM/YYYY)")?)?;
+            let card = proto::Card {
+                number,
+                expiry_month,
+                expiry_year,
+                holder: text("holder (may be empty)")?,
+                security_code: unseen("security code (not shown, may be empty)")?,
+                billing: None,
+            };
+            Kind::Card(with_billing(
+                card,
+                text("billing postcode (may be empty)")?,
+                text("billing address (may be empty)")?,
+            ))
+        }
+        "iban" => Kind::Iban(proto::IbanAccount {
+            iban: unseen("IBAN (not shown)")?,
+            holder: text("holder")?,
+        }),
+        "us_account" => Kind::UsAccount(proto::UsAccount {
+            routing_number: text("routing number")?,
+            account_number: unseen("account number (not shown)")?,
+            holder: text("holder")?,
+            account_type: match input::typed("checking or savings")?.as_str() {
+                "savings" => proto::UsAccountType::Savings.into(),
+                "checking" => proto::UsAccountType::Checking.into(),
+                _ => return Err(CliError::Usage("it is checking or savings".into())),
+            },
+        }),
+        _ => return Err(CliError::Usage("it is card, iban or us_account".into())),
+    };
+    Ok(proto::PaymentDetails { kind: Some(kind) })
+}
+
+fn with_billing(mut card: proto::Card, postal_code: String, address_line: String) -> proto::Card {
+    if !postal_code.is_empty() || !address_line.is_empty() {
+        card.billing = Some(proto::Billing {
+            postal_code,
+            address_line,
+        });
+    }
+    card
+}
+
+fn expiry(text: &Zeroizing<String>) -> Result<(i32, i32), CliError> {
+    let refused = || CliError::Usage("give the expiry as MM/YYYY".into());
+    let (month, year) = text.split_once('/').ok_or_else(refused)?;
+    let number = |text: &str| text.trim().parse::<i32>().map_err(|_| refused());
+    Ok((number(month)?, number(year)?))
+}
+
+/// Masked details, as anybody may see them.
+pub fn masked_json(masked: &proto::MaskedDetails) -> Value {
+    json!({
+        "kind": words::kind_name(masked.kind),
+        "masked_number": masked.masked_number,
+        "brand": masked.brand,
+        "country": masked.country,
+        "expired": masked.expired,
+    })
+}
+
+/// Masked details in a line.
+pub fn masked_words(masked: &proto::MaskedDetails) -> String {
+    let mut parts = vec![words::kind_name(masked.kind)];
+    parts.extend(
+        [masked.brand.as_str(), masked.country.as_str()]
+            .iter()
+            .filter(|p| !p.is_empty()),
+    );
+    parts.push(&masked.masked_number);
+    if masked.expired {
+        parts.push("(expired)");
+    }
+    parts.join(" ")
+}
+
+/// Released details: plaintext, for the result of a redemption and nothing else.
+pub fn released_json(details: &proto::PaymentDetails) -> Value {
+    let mut fields = serde_json::Map::new();
+    for (name, value) in released(details) {
+        fields.insert(name.to_owned(), json!(value.as_str()));
+    }
+    let kind = match &details.kind {
+        Some(Kind::Card(_)) => "card",
+        Some(Kind::Iban(_)) => "iban",
+        Some(Kind::UsAccount(_)) => "us_account",
+        None => return Value::Null,
+    };
+    json!({ kind: fields })
+}
+
+/// The fields that were released, by name: plaintext.
+pub fn released(details: &proto::PaymentDetails) -> Vec<(&'static str, Zeroizing<String>)> {
+    let mut fields = Vec::new();
+    let mut add = |name, value: &str| {
+        if !value.is_empty() {
+            fields.push((name, Zeroizing::new(value.to_owned())));
+        }
+    };
+    match &details.kind {
+        Some(Kind::Card(card)) => {
+            add("number", &card.number);
+            if card.expiry_year != 0 {
+                let expiry =
+                    Zeroizing::new(format!("{:02}/{:04}", card.expiry_month, card.expiry_year));
+                add("expiry", &expiry);
+            }
+            add("holder", &card.holder);
+            add("security_code", &card.security_code);
+            if let Some(billing) = &card.billing {
+                add("postal_code", &billing.postal_code);
+                add("address_line", &billing.address_line);
+            }
+        }
+        Some(Kind::Iban(iban)) => {
+            add("iban", &iban.iban);
+            add("holder", &iban.holder);
+        }
+        Some(Kind::UsAccount(account)) => {
+            add("routing_number", &account.routing_number);
+            add("account_number", &account.account_number);
+            add("holder", &account.holder);
+            match proto::UsAccountType::try_from(account.account_type) {
+                Ok(proto::UsAccountType::Checking) => add("account_type", "checking"),
+                Ok(proto::UsAccountType::Savings) => add("account_type", "savings"),
+                Ok(proto::UsAccountType::Unspecified) | Err(_) => {}
+            }
+        }
+        None => {}
+    }
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_is_read() {
+        let card = parse(
+            r#"{"card":{"number":"4242424242424242","expiry_month":11,"expiry_year":2030,
+                "security_code":"123","billing":{"postal_code":"1017 XJ"}}}"#,
+        )
+        .unwrap();
+        let names: Vec<_> = released(&card).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["number", "expiry", "security_code", "postal_code"]);
+        assert_eq!(released_json(&card)["card"]["expiry"], "11/2030");
+        let account = parse(
+            r#"{"us_account":{"routing_number":"021000021","account_number":"123456789",
+                "holder":"A","account_type":"savings"}}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            released_json(&account)["us_account"]["account_type"],
+            "savings"
+        );
+        assert!(parse(r#"{"iban":{"iban":"NL91ABNA0417164300","holder":"A"}}"#).is_ok());
+    }
+
+    #[test]
+    fn what_is_refused_is_never_repeated() {
+        for bad in [
+            r#"{"card":{"number":4242424242424242,"expiry_month":11,"expiry_year":2030}}"#,
+            r#"{"card":{"number":"4242424242424242","expiry_month":"4242424242424242","expiry_year":2030}}"#,
+            r#"{"card":{"4242424242424242":"x"}}"#,
+            r#"{"4242424242424242":{}}"#,
+            r#"{"us_account":{"routing_number":"1","account_number":"2","holder":"3","account_type":"4242424242424242"}}"#,
+            "4242424242424242",
+            "",
+        ] {
+            let error = parse(bad).err().unwrap();
+            assert_eq!(error.exit_code(), 2);
+            assert!(!error.to_string().contains("4242"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_expiry_is_a_month_and_a_year() {
+        let read = |text: &str| expiry(&Zeroizing::new(text.to_owned())).ok();
+        assert_eq!(read("11/2030"), Some((11, 2030)));
+        assert_eq!(read("1130"), None);
+        assert_eq!(read("a/b"), None);
+    }
+}

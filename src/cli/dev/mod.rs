@@ -1,0 +1,71 @@
+//! `payvault dev`: a running vault to play with. Its certificates, secrets and passphrase lie in
+//! files beside it, so nothing real may rest on it.
+
+pub mod file;
+mod guide;
+pub mod stage;
+
+use super::error::CliError;
+use super::output::Output;
+use super::settings::log_level;
+use super::{logging, runtime, serve};
+use crate::api::config::{Log, LogFormat, LogLevel};
+use crate::clock::Clock;
+use clap::Args;
+use serde_json::json;
+use stage::Stage;
+use std::path::PathBuf;
+
+/// Runs a vault to play with, until it is stopped.
+#[derive(Args, Debug)]
+pub struct DevArgs {
+    /// Where everything lies; the same directory goes on with the same vault [default: a temporary
+    /// one, gone at the end]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Port on 127.0.0.1; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    port: u16,
+    /// How much is logged
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_level())]
+    log_level: LogLevel,
+}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the vault can't be made or opened, or the server ended by itself.
+pub fn run(args: DevArgs, output: Output) -> Result<(), CliError> {
+    logging::start(Log {
+        format: LogFormat::Text,
+        level: args.log_level,
+    });
+    // Gone when this function ends.
+    let (dir, _temporary) = match args.dir {
+        Some(dir) => (dir, None),
+        None => {
+            let made = tempfile::Builder::new().prefix("payvault-dev-").tempdir()?;
+            (made.path().to_owned(), Some(made))
+        }
+    };
+    let stage = Stage::set(&dir, Clock::system())?;
+    runtime()?.block_on(async {
+        let stop = serve::stop_signal()?;
+        let running = stage.serve(args.port).await?;
+        let document = json!({
+            "dev_json": running.path,
+            "endpoint": running.file.endpoint,
+            "ledger_key": running.file.ledger_key,
+            "continued": running.continued,
+        });
+        output.result(&document, |out| {
+            write!(
+                out,
+                "{}",
+                guide::text(&running.file, &running.path, running.continued)
+            )
+        })?;
+        serve::say_how(running.until(stop).await?);
+        Ok(())
+    })
+}

@@ -1,0 +1,199 @@
+//! The floor's one error, and the exit codes of `docs/operations.md`.
+
+use super::refused::Refused;
+use crate::api::client::ConnectError;
+use crate::api::config::ConfigError;
+use crate::api::server::ServeError;
+use crate::api::tls::TlsError;
+use crate::vault::{GateError, OpenError};
+use std::path::PathBuf;
+
+/// Why a command did not do what it was asked. No variant carries a card number, a token, a secret
+/// or a passphrase.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// Flags or arguments that don't fit together, or input that can't be read.
+    #[error("{0}")]
+    Usage(String),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Certificates, keys, CAs.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A file can't be read or written.
+    #[error("{}: {cause}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        cause: std::io::Error,
+    },
+    /// The terminal, or what stdout leads to.
+    #[error("can't write the result or read the answer: {0}")]
+    Terminal(#[from] std::io::Error),
+    /// No connection to the vault.
+    #[error("{}; is it running, and is this the right address?", with_causes(.0))]
+    Connect(#[from] ConnectError),
+    /// What the vault answered instead.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// Alive, or ready, it is not.
+    #[error("not healthy: {0}")]
+    Unhealthy(&'static str),
+    /// Wrong passphrase.
+    #[error("wrong passphrase")]
+    WrongPassphrase,
+    /// A vault can't be made.
+    #[error("can't make the vault: {0}")]
+    Make(OpenError),
+    /// The vault refuses to start.
+    #[error(
+        "the vault refuses to start: {0}\nDon't delete anything; docs/operations.md says what to do."
+    )]
+    Start(OpenError),
+    /// The server stopped by itself.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// A file isn't what was signed.
+    #[error("{}", describe_verification(*line, problem))]
+    Verification {
+        /// The first line that is wrong, from 1, when it is a line.
+        line: Option<u64>,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The demonstration saw something else than was promised.
+    #[error("the demonstration failed: {0}")]
+    Deviation(String),
+    /// Anything else that ended the command.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// An error and what caused it: transport errors say nothing by themselves.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn describe_verification(line: Option<u64>, problem: &str) -> String {
+    match line {
+        Some(line) => format!("verification failed at line {line}: {problem}"),
+        None => format!("verification failed: {problem}"),
+    }
+}
+
+impl CliError {
+    /// The code that the process ends with (`docs/operations.md`).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            CliError::Usage(_) | CliError::Config(_) | CliError::Tls(_) => 2,
+            CliError::Connect(ConnectError::Address(_)) => 2,
+            CliError::Refused(refused) => refused.exit_code(),
+            CliError::WrongPassphrase => 4,
+            CliError::Connect(ConnectError::Transport(_)) | CliError::Unhealthy(_) => 5,
+            CliError::Verification { .. } => 6,
+            CliError::Start(_) => 7,
+            CliError::File { .. }
+            | CliError::Terminal(_)
+            | CliError::Make(_)
+            | CliError::Serve(_)
+            | CliError::Deviation(_)
+            | CliError::Failed(_) => 1,
+        }
+    }
+
+    /// What a program reads from stdout under `--json`.
+    pub fn to_json(&self) -> serde_json::Value {
+        let mut error = serde_json::json!({
+            "exit_code": self.exit_code(),
+            "message": self.to_string(),
+        });
+        match self {
+            CliError::Refused(refused) => error["refused"] = refused.to_json(),
+            CliError::Verification { line, problem } => {
+                return serde_json::json!({
+                    "verified": false, "line": line, "problem": problem, "error": error,
+                });
+            }
+            _ => {}
+        }
+        serde_json::json!({ "error": error })
+    }
+
+    /// A file that can't be read or written.
+    pub fn file(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> CliError {
+        let path = path.into();
+        move |cause| CliError::File { path, cause }
+    }
+}
+
+impl From<GateError> for CliError {
+    fn from(error: GateError) -> CliError {
+        match error {
+            GateError::Open(error) => CliError::Start(error),
+            GateError::WrongPassphrase => CliError::WrongPassphrase,
+            GateError::Locked => CliError::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<tonic::Status> for CliError {
+    fn from(status: tonic::Status) -> CliError {
+        CliError::Refused(Refused::from(&status))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_way_to_fail_has_the_documented_code() {
+        let transport = |code| CliError::from(tonic::Status::new(code, "no"));
+        for (error, code) in [
+            (CliError::Failed("x".into()), 1),
+            (CliError::Deviation("x".into()), 1),
+            (CliError::Usage("x".into()), 2),
+            (transport(tonic::Code::FailedPrecondition), 3),
+            (transport(tonic::Code::NotFound), 3),
+            (transport(tonic::Code::Unauthenticated), 4),
+            (CliError::WrongPassphrase, 4),
+            (transport(tonic::Code::Unavailable), 5),
+            (CliError::Unhealthy("sealed"), 5),
+            (
+                CliError::Verification {
+                    line: Some(7),
+                    problem: "x".into(),
+                },
+                6,
+            ),
+            (CliError::Start(OpenError::MarkAbsent { size: 1 }), 7),
+        ] {
+            assert_eq!(error.exit_code(), code, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_failed_verification_names_its_line_to_people_and_programs() {
+        let error = CliError::Verification {
+            line: Some(7),
+            problem: "the leaf hash differs".into(),
+        };
+        assert!(error.to_string().contains("line 7"));
+        let json = error.to_json();
+        assert_eq!(json["verified"], false);
+        assert_eq!(json["line"], 7);
+        assert_eq!(json["error"]["exit_code"], 6);
+    }
+}

@@ -1,0 +1,302 @@
+//! `payvault init`: makes a vault, offline, and enrols its first operators.
+
+use super::error::CliError;
+use super::output::Output;
+use super::settings::{SettingsArgs, house};
+use super::{input, moment};
+use crate::api::config::Config;
+use crate::api::identity::identity_of_pem;
+use crate::api::tls::read_client_cas;
+use crate::clock::{Clock, Timestamp};
+use crate::ids::PrincipalId;
+use crate::keys::{Argon2Cost, Unsealer, password};
+use crate::policy::{Agreement, Principal, Role};
+use crate::secret::SecretText;
+use crate::vault::command::{Caller, Note};
+use crate::vault::{self, Founding, Gate};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Makes a vault in empty directories.
+#[derive(Args, Debug)]
+pub struct InitArgs {
+    /// An operator: name and certificate, such as ann=ann.pem; give two or more
+    #[arg(long = "operator", value_name = "NAME=CERT.pem", required = true, value_parser = operator)]
+    operators: Vec<(String, PathBuf)>,
+    /// One operator can do everything alone, until a second one is enrolled
+    #[arg(long)]
+    single_operator: bool,
+    /// Where the operators' confidentiality agreement is filed
+    #[arg(long, value_name = "REFERENCE")]
+    agreement: String,
+    /// The agreement is in force until then, exclusive
+    #[arg(long, value_name = "DATE", value_parser = moment::parse)]
+    agreement_until: Timestamp,
+    /// Write each operator's secret to DIR/NAME.secret (mode 0600) and don't show it
+    #[arg(long, value_name = "DIR")]
+    secret_dir: Option<PathBuf>,
+    /// Use 2 GiB of memory for the passphrase's derivation instead of 64 MiB; each start needs them
+    #[arg(long)]
+    strong: bool,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+fn operator(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, path) = text
+        .split_once('=')
+        .filter(|(_, path)| !path.is_empty())
+        .ok_or("give NAME=CERT.pem")?;
+    if !is_name(name) {
+        return Err("a name has 1 to 64 of a-z 0-9 . - _".to_owned());
+    }
+    Ok((name.to_owned(), PathBuf::from(path)))
+}
+
+/// Whether principals may have this name.
+fn is_name(name: &str) -> bool {
+    (1..=crate::limits::NAME_CHARS_MAX).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-_".contains(&b))
+}
+
+/// An operator on the way in. No `Debug`: it holds the secret.
+struct Enrolled {
+    principal: Principal,
+    secret: SecretText,
+    secret_file: Option<PathBuf>,
+}
+
+/// Makes the vault.
+///
+/// # Errors
+/// When something asked for can't be, or the directories hold a vault already.
+pub fn run(args: InitArgs, output: Output) -> Result<(), CliError> {
+    let single = args.operators.len() == 1;
+    if single && !args.single_operator {
+        return Err(CliError::Usage(
+            "one operator alone could do everything: name a second one with --operator, or say \
+             --single-operator"
+                .into(),
+        ));
+    }
+    if !single && args.single_operator {
+        return Err(CliError::Usage(
+            "--single-operator is for one operator; leave it out".into(),
+        ));
+    }
+    let config = args.settings.clone().load()?;
+    let clock = Clock::system();
+    let operators = enrol(&args, &config, clock.now())?;
+    let passphrase = match &config.passphrase_file {
+        Some(file) => input::secret_file(file)?,
+        None if input::at_a_terminal() => input::typed_twice("passphrase (12 characters or more)")?,
+        None => {
+            return Err(CliError::Usage(
+                "a passphrase is needed: give --passphrase-file FILE, or run this at a terminal"
+                    .into(),
+            ));
+        }
+    };
+    let house = house(&config, clock);
+    let founding = Founding {
+        principals: operators.iter().map(|o| o.principal.clone()).collect(),
+        allowances: Vec::new(),
+        unsealers: operators.iter().map(|o| unsealer(&o.principal)).collect(),
+    };
+    let cost = if args.strong {
+        Argon2Cost::STRONG
+    } else {
+        Argon2Cost::DEFAULT
+    };
+    // Before the vault: one whose operators' secrets could not be kept would be of no use.
+    keep_secrets(&operators)?;
+    let id = match vault::create(&house, &passphrase, cost, founding) {
+        Ok(id) => id,
+        Err(error) => {
+            forget_secrets(&operators);
+            return Err(CliError::Make(error));
+        }
+    };
+    // Opened once: what can't be opened now must not be found out later.
+    let gate = Gate::new(house);
+    gate.unseal(&passphrase)?;
+    let key = gate
+        .vault()
+        .map(|vault| vault.verifier().to_string())
+        .unwrap_or_default();
+    gate.close(Note::Stopped, Caller::vault());
+    show(output, &id.to_string(), &key, &operators, single)
+}
+
+fn keep_secrets(operators: &[Enrolled]) -> Result<(), CliError> {
+    for one in operators {
+        if let Some(path) = &one.secret_file {
+            input::write_secret_file(path, one.secret.expose())?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes the secrets of a vault away that was not made, so that the next try finds none.
+fn forget_secrets(operators: &[Enrolled]) {
+    for path in operators.iter().filter_map(|one| one.secret_file.as_ref()) {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// What the seal file keeps of a principal that may unseal.
+pub fn unsealer(principal: &Principal) -> Unsealer {
+    Unsealer {
+        uri: principal.certificate_uri.clone(),
+        issuer: principal.issuer_key,
+    }
+}
+
+fn enrol(args: &InitArgs, config: &Config, now: Timestamp) -> Result<Vec<Enrolled>, CliError> {
+    if args.agreement_until <= now {
+        return Err(CliError::Usage("--agreement-until is past".into()));
+    }
+    let references = 1..=crate::limits::REFERENCE_CHARS_MAX;
+    if !references.contains(&args.agreement.len())
+        || !args.agreement.bytes().all(|b| (0x20..0x7f).contains(&b))
+    {
+        return Err(CliError::Usage(
+            "--agreement takes 1 to 64 printable ASCII characters".into(),
+        ));
+    }
+    let cas = read_client_cas(&config.tls.client_ca, &config.tls.crl)?;
+    let mut enrolled: Vec<Enrolled> = Vec::new();
+    for (name, path) in &args.operators {
+        let pem = std::fs::read_to_string(path).map_err(CliError::file(path))?;
+        let identity = identity_of_pem(&pem, &cas, now)
+            .map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))?;
+        for other in &enrolled {
+            let other = &other.principal;
+            if other.name == *name
+                || (other.certificate_uri == identity.uri
+                    && other.issuer_key == identity.issuer_key)
+            {
+                return Err(CliError::Usage(format!(
+                    "{name}: another operator has the same name or the same certificate"
+                )));
+            }
+        }
+        let secret = password::generate();
+        let principal = Principal {
+            id: PrincipalId::random(),
+            name: name.clone(),
+            role: Role::Operator,
+            sites: Vec::new(),
+            certificate_uri: identity.uri,
+            issuer_key: identity.issuer_key,
+            agreement: Some(Agreement {
+                reference: args.agreement.clone(),
+                valid_from: now,
+                valid_until: args.agreement_until,
+            }),
+            secret_hash: password::hash(&secret),
+            disabled: false,
+            created_at: now,
+            last_seen: now,
+            bad_tries: 0,
+            locked_until: Timestamp(0),
+        };
+        let secret_file = args
+            .secret_dir
+            .as_ref()
+            .map(|dir| dir.join(format!("{name}.secret")));
+        if let Some(path) = secret_file.as_ref().filter(|path| path.exists()) {
+            return Err(CliError::Usage(format!("{} exists", path.display())));
+        }
+        enrolled.push(Enrolled {
+            principal,
+            secret,
+            secret_file,
+        });
+    }
+    if let Some(dir) = &args.secret_dir {
+        std::fs::create_dir_all(dir).map_err(CliError::file(dir))?;
+    }
+    Ok(enrolled)
+}
+
+fn show(
+    output: Output,
+    vault: &str,
+    key: &str,
+    operators: &[Enrolled],
+    single: bool,
+) -> Result<(), CliError> {
+    let listed: Vec<_> = operators
+        .iter()
+        .map(|one| {
+            let mut json = serde_json::json!({
+                "id": one.principal.id.to_string(),
+                "name": one.principal.name,
+            });
+            match &one.secret_file {
+                Some(path) => json["secret_file"] = serde_json::json!(path),
+                None => json["secret"] = serde_json::json!(one.secret.expose()),
+            }
+            json
+        })
+        .collect();
+    let document = serde_json::json!({
+        "vault": vault,
+        "ledger_key": key,
+        "single_operator": single,
+        "operators": listed,
+    });
+    output.result(&document, |out| {
+        for one in operators {
+            match &one.secret_file {
+                Some(path) => writeln!(
+                    out,
+                    "operator {}: secret in {}",
+                    one.principal.name,
+                    path.display()
+                )?,
+                None => writeln!(
+                    out,
+                    "operator {}: secret {} (shown this once)",
+                    one.principal.name,
+                    one.secret.expose()
+                )?,
+            }
+        }
+        if single {
+            writeln!(
+                out,
+                "One operator can do everything alone, until a second one is enrolled."
+            )?;
+        }
+        writeln!(
+            out,
+            "The passphrase is nowhere but with you: without it all is lost."
+        )?;
+        writeln!(
+            out,
+            "Write these down, and give the key to the auditors now:"
+        )?;
+        writeln!(out, "  vault      {vault}")?;
+        writeln!(out, "  ledger key {key}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_has_a_name_and_a_certificate() {
+        assert_eq!(
+            operator("ann=certs/ann.pem"),
+            Ok(("ann".to_owned(), PathBuf::from("certs/ann.pem")))
+        );
+        for bad in ["ann", "ann=", "=ann.pem", "Ann=a.pem", "a b=a.pem"] {
+            assert!(operator(bad).is_err(), "{bad}");
+        }
+    }
+}

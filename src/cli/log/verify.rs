@@ -1,0 +1,138 @@
+//! `payvault log verify` and `verify-receipt`: offline, with keys that the caller was given. A key
+//! is never taken from the file.
+
+use crate::cli::error::CliError;
+use crate::cli::input;
+use crate::cli::output::Output;
+use crate::ledger::{self, VerifierKey, VerifyError, to_base64};
+use clap::Args;
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+pub(super) const EXAMPLES: &str = "Example:
+  payvault log verify audit.jsonl --key payvault/vlt_.../1+0a1b2c3d+AY...
+
+KEY is what `payvault init` printed when the vault was made. Take it from there or from whoever
+got it then, never from the file or from whoever sent the file.";
+
+/// Verifies a file.
+#[derive(Args, Debug)]
+pub struct VerifyArgs {
+    /// The file; - is stdin
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The ledger's public key, as you were given it; more than once when it changed
+    #[arg(long = "key", value_name = "KEY", required = true)]
+    keys: Vec<String>,
+}
+
+/// Verifies an export.
+///
+/// # Errors
+/// Exit code 6 and the first line that is wrong.
+pub fn export(args: VerifyArgs, output: Output) -> Result<(), CliError> {
+    let keys = keys(&args.keys)?;
+    let reader: Box<dyn BufRead> = if args.file == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        let file = File::open(&args.file).map_err(CliError::file(&args.file))?;
+        Box::new(BufReader::with_capacity(256 << 10, file))
+    };
+    let report = ledger::verify_export(reader, &keys).map_err(refused)?;
+    let document = json!({
+        "verified": true,
+        "from": report.from,
+        "to": report.to,
+        "open": report.open,
+        "closed": report.closed,
+        "closed_by_time": report.closed_by_time,
+        "erased": report.erased,
+        "requested_by": report.requested_by.to_string(),
+        "requested_by_name": report.requested_by_name,
+        "reason": report.reason,
+        "ticket": report.ticket,
+        "at": report.at.to_string(),
+        "checkpoint": checkpoint(&report.checkpoint),
+        "key": report.key,
+    });
+    output.result(&document, |out| {
+        writeln!(out, "verified")?;
+        write!(out, "{report}")
+    })
+}
+
+/// Verifies a receipt.
+///
+/// # Errors
+/// Exit code 6 and what is wrong.
+pub fn receipt(args: VerifyArgs, output: Output) -> Result<(), CliError> {
+    let keys = keys(&args.keys)?;
+    let receipt = input::read_bytes(&args.file, crate::limits::RECEIPT_BYTES_MAX)?;
+    let report = ledger::verify_receipt(&receipt, &keys).map_err(refused)?;
+    let entry: Value = serde_json::from_str(&report.body).unwrap_or(Value::Null);
+    let document = json!({
+        "verified": true,
+        "index": report.index,
+        "entry": entry,
+        "checkpoint": checkpoint(&report.checkpoint),
+        "key": report.key,
+    });
+    output.result(&document, |out| {
+        writeln!(out, "verified")?;
+        write!(out, "{report}")?;
+        writeln!(out, "{}", report.body)
+    })
+}
+
+fn checkpoint(checkpoint: &ledger::Checkpoint) -> Value {
+    json!({
+        "origin": checkpoint.origin,
+        "size": checkpoint.size,
+        "root": to_base64(&checkpoint.root),
+    })
+}
+
+fn keys(texts: &[String]) -> Result<Vec<VerifierKey>, CliError> {
+    texts
+        .iter()
+        .map(|text| {
+            VerifierKey::parse(text.trim())
+                .map_err(|error| CliError::Usage(format!("--key: {error}")))
+        })
+        .collect()
+}
+
+/// A refusal as the floor's error.
+pub(crate) fn refused(error: VerifyError) -> CliError {
+    CliError::Verification {
+        line: Some(error.line),
+        problem: format!("{}. {}", error.fault, error.fault.remedy()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_key_is_a_usage_error_and_a_foreign_file_is_not_verified() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.jsonl");
+        std::fs::write(&file, "{}\n").unwrap();
+        let verify = |key: &str| {
+            let args = VerifyArgs {
+                file: file.clone(),
+                keys: vec![key.to_owned()],
+            };
+            export(args, Output { json: true }).unwrap_err()
+        };
+        assert_eq!(verify("nonsense").exit_code(), 2);
+        let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]).verifying_key();
+        let key = VerifierKey::new("payvault/x/1", key).unwrap().to_string();
+        let error = verify(&key);
+        assert_eq!(error.exit_code(), 6);
+        assert!(error.to_string().contains("line 1"), "{error}");
+    }
+}

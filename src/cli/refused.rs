@@ -1,0 +1,221 @@
+//! What the vault answered instead of doing what it was asked: read from the status and its
+//! details, with a word on what to do.
+
+use std::fmt;
+use std::time::Duration;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// A refusal. The vault's messages never repeat a value, so this may be shown and logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The gRPC code.
+    pub code: Code,
+    /// The stable reason; empty when the answer isn't the vault's own.
+    pub reason: String,
+    /// The vault's words.
+    pub message: String,
+    /// Fields that were wrong, and what was wrong with each.
+    pub violations: Vec<(String, String)>,
+    /// How long to wait before another try.
+    pub retry_after: Option<Duration>,
+}
+
+impl std::error::Error for Refused {}
+
+impl From<&Status> for Refused {
+    fn from(status: &Status) -> Refused {
+        let details = status.get_error_details();
+        Refused {
+            code: status.code(),
+            reason: details
+                .error_info()
+                .map(|info| info.reason.clone())
+                .unwrap_or_default(),
+            message: status.message().to_owned(),
+            violations: details
+                .bad_request()
+                .map(|bad| {
+                    bad.field_violations
+                        .iter()
+                        .map(|v| (v.field.clone(), v.description.clone()))
+                        .collect()
+                })
+                .unwrap_or_default(),
+            retry_after: details.retry_info().and_then(|info| info.retry_delay),
+        }
+    }
+}
+
+impl Refused {
+    /// The exit code: 4 for whoever isn't let in, 5 where a later try may help, 3 for a policy
+    /// reason, 1 for a defect.
+    pub fn exit_code(&self) -> u8 {
+        match (self.code, self.reason.as_str()) {
+            (Code::Unauthenticated, _) | (_, "LOCKED" | "AGREEMENT_NOT_IN_FORCE") => 4,
+            (Code::Unavailable | Code::DeadlineExceeded, _) => 5,
+            (Code::Internal | Code::Unknown | Code::DataLoss | Code::Unimplemented, _) => 1,
+            _ => 3,
+        }
+    }
+
+    /// What a program reads.
+    pub fn to_json(&self) -> serde_json::Value {
+        let violations: Vec<_> = self
+            .violations
+            .iter()
+            .map(|(field, problem)| serde_json::json!({"field": field, "problem": problem}))
+            .collect();
+        serde_json::json!({
+            "code": code_name(self.code),
+            "reason": self.reason,
+            "message": self.message,
+            "violations": violations,
+            "retry_after_ms": self.retry_after.map(|delay| delay.as_millis() as u64),
+            "advice": self.advice(),
+        })
+    }
+
+    /// What to do about it, in a sentence (`docs/errors.md` has more).
+    pub fn advice(&self) -> &'static str {
+        match self.reason.as_str() {
+            "" if self.code == Code::Unavailable => {
+                "No answer of the vault's own: is it running, is the address right, and is the \
+                 certificate one that it trusts?"
+            }
+            "" if self.code == Code::Unimplemented => "Client and vault differ in version.",
+            "" => "",
+            "NO_CERTIFICATE_IDENTITY" => "Use a certificate that has exactly one URI.",
+            "PRINCIPAL_UNKNOWN" => "Nobody enrolled this certificate: ask an operator.",
+            "PRINCIPAL_DISABLED" => "Ask an operator to enrol a new principal.",
+            "AGREEMENT_NOT_IN_FORCE" => "Sign a new agreement and be enrolled anew.",
+            "SESSION_REQUIRED" => "Give your secret: --secret-file FILE.",
+            "SESSION_ENDED" => "Try again: a new session is begun.",
+            "BAD_SECRET" => "Give the right secret: ten bad tries lock for 30 minutes.",
+            "LOCKED" => "Wait for 30 minutes, or ask an operator for a new secret.",
+            "ROLE_NOT_ALLOWED" => "This role never makes this call: use another certificate.",
+            "SITE_NOT_ALLOWED" => "This principal does not serve the site.",
+            "TERMS_NOT_ALLOWED" => {
+                "The allow-list does not cover these terms: an operator looks with `payvault \
+                 allow list`."
+            }
+            "SAME_OPERATOR" => "Another operator has to approve.",
+            "INVALID_REQUEST" => "Mend what is named.",
+            "CREDENTIAL_TAKEN" => "Issue a certificate with another URI.",
+            "NAME_TAKEN" => "Choose another name.",
+            "UNKNOWN_PRINCIPAL" => "`payvault principal list` shows who is enrolled.",
+            "NOT_PENDING" => "`payvault status` lists what waits.",
+            "NOT_TIED" => "Check transaction and token, and that the terms name this caller.",
+            "PURPOSE_NOT_GRANTED" | "FIELD_NOT_GRANTED" => {
+                "Terms never change: the portal opens a new transaction with other terms."
+            }
+            "EXPIRED" | "CLOSED" => "Over: the portal opens a new transaction.",
+            "USED_UP" => "No use is left for this token, party and purpose.",
+            "REVOKED" => "Ask the portal for the token that replaces it.",
+            "RATE_LIMITED" | "QUEUE_FULL" | "TRANSACTION_FULL" => "Wait, then try again.",
+            "STORAGE_FULL" => "An operator has to make space.",
+            "SEALED" => "An operator unseals: `payvault unseal`.",
+            "DRAINING" => "The vault is stopping: try again later.",
+            "LEDGER_UNAVAILABLE" | "CLOCK_SUSPECT" => {
+                "Nothing was released. An operator looks at the vault's log; try again later."
+            }
+            "INTEGRITY" => "Tell an operator at once, and don't try again.",
+            _ => "See docs/errors.md.",
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = if self.reason.is_empty() {
+            code_name(self.code)
+        } else {
+            &self.reason
+        };
+        write!(f, "refused: {name}: {}", self.message)?;
+        for (field, problem) in &self.violations {
+            write!(f, "\n  {field}: {problem}")?;
+        }
+        if let Some(delay) = self.retry_after {
+            write!(f, "\n  try again after {} ms", delay.as_millis())?;
+        }
+        let advice = self.advice();
+        if !advice.is_empty() {
+            write!(f, "\n{advice}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The code's name as gRPC spells it.
+pub fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+    use tonic_types::ErrorDetails;
+
+    #[test]
+    fn reason_violations_and_delay_are_read_and_shown() {
+        let mut details = ErrorDetails::with_error_info("USED_UP", "payvault", HashMap::new());
+        details.add_bad_request_violation("details.card.number", "wrong check digit");
+        details.set_retry_info(Some(Duration::from_millis(250)));
+        let status =
+            Status::with_error_details(Code::FailedPrecondition, "no use is left", details);
+        let refused = Refused::from(&status);
+        let shown = refused.to_string();
+        for part in [
+            "USED_UP",
+            "no use is left",
+            "details.card.number: wrong check digit",
+            "250 ms",
+            refused.advice(),
+        ] {
+            assert!(shown.contains(part), "{part} is missing in: {shown}");
+        }
+        assert_eq!(refused.exit_code(), 3);
+        assert_eq!(refused.to_json()["retry_after_ms"], 250);
+    }
+
+    #[test]
+    fn every_documented_reason_has_advice_of_its_own_or_the_page() {
+        let page = include_str!("../../docs/errors.md");
+        let reasons = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let mut seen = 0;
+        for reason in reasons.filter(|r| r.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')) {
+            let refused = Refused {
+                code: Code::FailedPrecondition,
+                reason: reason.to_owned(),
+                message: String::new(),
+                violations: Vec::new(),
+                retry_after: None,
+            };
+            assert!(!refused.advice().is_empty(), "{reason}");
+            seen += 1;
+        }
+        assert!(seen > 25, "the page has no table of reasons");
+    }
+}

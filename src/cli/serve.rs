@@ -1,0 +1,116 @@
+//! `payvault serve`: the running vault.
+
+use super::error::CliError;
+use super::settings::{SettingsArgs, house};
+use super::{input, logging, runtime};
+use crate::api::config::Config;
+use crate::api::node::Node;
+use crate::api::server::Ended;
+use crate::api::tls::Tls;
+use crate::clock::Clock;
+use crate::keys::SealFile;
+use crate::vault::{Gate, OpenError};
+use clap::Args;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Runs the vault until SIGTERM or SIGINT.
+#[derive(Args, Debug)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+/// Serves. Everything is read and judged before a port opens.
+///
+/// # Errors
+/// A configuration that can't be, a vault that refuses to start, or a server that ended by itself.
+pub fn run(args: ServeArgs) -> Result<(), CliError> {
+    let config = args.settings.load()?;
+    logging::start(config.log);
+    let clock = Clock::system();
+    let tls = Arc::new(Tls::load(config.tls.clone(), clock.clone())?);
+    let gate = Arc::new(Gate::new(house(&config, clock.clone())));
+    if SealFile::read(&config.keys_dir).is_err() && !config.keys_dir.join("seal.json").exists() {
+        let missing = OpenError::NotInitialised(config.keys_dir.clone());
+        return Err(CliError::Start(missing));
+    }
+    match &config.passphrase_file {
+        Some(file) => gate.unseal(&input::secret_file(file)?)?,
+        None => tracing::info!("sealed: an operator opens it with `payvault unseal`"),
+    }
+    runtime()?.block_on(serve(config, gate, tls, clock))
+}
+
+async fn serve(
+    config: Config,
+    gate: Arc<Gate>,
+    tls: Arc<Tls>,
+    clock: Clock,
+) -> Result<(), CliError> {
+    let stop = stop_signal()?;
+    reload_on_hangup(Arc::clone(&tls))?;
+    let listener = bind(config.listen).await?;
+    let health = match config.health_listen {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
+    tracing::info!(address = %config.listen, "serving");
+    let node = Node::new(gate, tls, clock, config.calls_per_second);
+    let ended = node.run(listener, health, config.reflection, stop).await?;
+    say_how(ended);
+    Ok(())
+}
+
+/// Logs how serving ended.
+pub fn say_how(ended: Ended) {
+    match ended {
+        Ended::Drained => tracing::info!("stopped: every call under way was answered"),
+        Ended::Cut => tracing::warn!("stopped: calls that took too long were cut"),
+    }
+}
+
+/// Binds a listener.
+///
+/// # Errors
+/// When the address is taken or not this machine's.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, CliError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|cause| CliError::Failed(format!("can't listen on {address}: {cause}")))
+}
+
+/// Completes at SIGTERM or SIGINT. The signals are caught from now on.
+///
+/// # Errors
+/// When they can't be caught.
+pub fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static, CliError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Reads certificates, CAs and revocation lists again at each SIGHUP, until the runtime ends.
+fn reload_on_hangup(tls: Arc<Tls>) -> Result<(), CliError> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            let tls = Arc::clone(&tls);
+            match tokio::task::spawn_blocking(move || tls.reload()).await {
+                Ok(Ok(())) => tracing::info!("certificates, CAs and revocation lists read anew"),
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "nothing was read anew; the old ones stay");
+                }
+                Err(_) => tracing::error!("reading certificates anew ended with a panic"),
+            }
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! The configuration's keys as flags, for `serve` and `init`. Flags go over the environment, the
+//! environment over the file.
+
+use super::error::CliError;
+use crate::api::config::{
+    Config, LimitSettings, LogFormat, LogLevel, LogSettings, Settings, TlsSettings,
+};
+use crate::clock::{Clock, DAY_MS};
+use crate::limits;
+use crate::vault::{self, House};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Flags for every key of the configuration but `sites`, which only the file has.
+#[derive(Args, Debug, Clone, Default)]
+#[command(next_help_heading = "Configuration")]
+pub struct SettingsArgs {
+    /// The configuration (TOML); relative paths in it are relative to it
+    #[arg(long, value_name = "FILE", env = "PAYVAULT_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// data_dir: where the store lies
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// keys_dir: where seal and keyring lie, apart from the data
+    #[arg(long, value_name = "DIR")]
+    pub keys_dir: Option<PathBuf>,
+    /// mark_dir: where the high-water mark lies, best on a third volume [default: data_dir]
+    #[arg(long, value_name = "DIR")]
+    pub mark_dir: Option<PathBuf>,
+    /// listen: where clients connect [default: 127.0.0.1:8443]
+    #[arg(long, value_name = "IP:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// health_listen: where probes ask for health without a certificate; loopback only
+    #[arg(long, value_name = "IP:PORT")]
+    pub health_listen: Option<SocketAddr>,
+    /// tls.cert: the server's certificate (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// tls.key: its private key (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// tls.client_ca: CAs of clients (PEM); may be given more than once
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_ca: Vec<PathBuf>,
+    /// tls.crl: revocation lists of these CAs (PEM); may be given more than once
+    #[arg(long, value_name = "FILE")]
+    pub tls_crl: Vec<PathBuf>,
+    /// passphrase_file: to unseal at start without a person
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// limits.calls_per_second: of one principal
+    #[arg(long, value_name = "N")]
+    pub calls_per_second: Option<u32>,
+    /// reflection: whether the services describe themselves
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub reflection: Option<bool>,
+    /// log.format
+    #[arg(long, value_name = "FORMAT", value_parser = log_format())]
+    pub log_format: Option<LogFormat>,
+    /// log.level
+    #[arg(long, value_name = "LEVEL", value_parser = log_level())]
+    pub log_level: Option<LogLevel>,
+    /// cache_mb: memory for the store's cache
+    #[arg(long, value_name = "MB")]
+    pub cache_mb: Option<u32>,
+    /// checkpoint_sink: a file outside of the vault that each checkpoint goes to
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint_sink: Option<PathBuf>,
+}
+
+impl SettingsArgs {
+    /// Reads file, environment and flags, and judges the whole.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn load(self) -> Result<Config, CliError> {
+        // A variable that isn't text can't be one of ours.
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        let file = self.config.clone();
+        Ok(Config::load(
+            file.as_deref(),
+            variables,
+            self.into_settings(),
+        )?)
+    }
+
+    fn into_settings(self) -> Settings {
+        let some = |list: Vec<PathBuf>| (!list.is_empty()).then_some(list);
+        Settings {
+            data_dir: self.data_dir,
+            keys_dir: self.keys_dir,
+            mark_dir: self.mark_dir,
+            listen: self.listen,
+            health_listen: self.health_listen,
+            tls: TlsSettings {
+                cert: self.tls_cert,
+                key: self.tls_key,
+                client_ca: some(self.tls_client_ca),
+                crl: some(self.tls_crl),
+            },
+            passphrase_file: self.passphrase_file,
+            limits: LimitSettings {
+                calls_per_second: self.calls_per_second,
+            },
+            reflection: self.reflection,
+            log: LogSettings {
+                format: self.log_format,
+                level: self.log_level,
+            },
+            cache_mb: self.cache_mb,
+            checkpoint_sink: self.checkpoint_sink,
+            ..Settings::default()
+        }
+    }
+}
+
+/// Where and how the vault of a configuration lives.
+pub fn house(config: &Config, clock: Clock) -> House {
+    House {
+        data_dir: config.data_dir.clone(),
+        keys_dir: config.keys_dir.clone(),
+        mark_dir: config.mark_dir.clone(),
+        checkpoint_sink: config.checkpoint_sink.clone(),
+        settings: vault::Settings {
+            sites: config
+                .sites
+                .iter()
+                .map(|(site, rules)| (*site, u64::from(rules.release_days_max) * DAY_MS))
+                .collect(),
+            denials_per_minute: limits::DENIALS_PER_MINUTE,
+        },
+        cache_bytes: u64::from(config.cache_mb) << 20,
+        clock,
+    }
+}
+
+/// Reads how the log looks.
+pub fn log_format() -> impl TypedValueParser<Value = LogFormat> {
+    PossibleValuesParser::new(["text", "json"]).map(|word| match word.as_str() {
+        "json" => LogFormat::Json,
+        _ => LogFormat::Text,
+    })
+}
+
+/// Reads how much is logged.
+pub fn log_level() -> impl TypedValueParser<Value = LogLevel> {
+    const LEVELS: [LogLevel; 5] = [
+        LogLevel::Error,
+        LogLevel::Warn,
+        LogLevel::Info,
+        LogLevel::Debug,
+        LogLevel::Trace,
+    ];
+    PossibleValuesParser::new(LEVELS.map(LogLevel::as_str)).map(|word| {
+        LEVELS
+            .into_iter()
+            .find(|level| level.as_str() == word)
+            .unwrap_or_default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        settings: SettingsArgs,
+    }
+
+    #[test]
+    fn each_flag_sets_its_key() {
+        let line = "x --data-dir d --keys-dir k --mark-dir m --listen 127.0.0.1:1 \
+                    --health-listen 127.0.0.1:2 --tls-cert c --tls-key y --tls-client-ca a \
+                    --tls-client-ca b --tls-crl r --passphrase-file p --calls-per-second 9 \
+                    --reflection --log-format json --log-level trace --cache-mb 17 \
+                    --checkpoint-sink s";
+        let settings = Line::try_parse_from(line.split_whitespace())
+            .unwrap()
+            .settings
+            .into_settings();
+        // Every key is set, and each by its own value.
+        let text = format!("{settings:?}");
+        assert!(!text.contains("None"), "{text}");
+        assert_eq!(settings.tls.client_ca.map(|list| list.len()), Some(2));
+        assert_eq!(settings.reflection, Some(true));
+        assert_eq!(settings.log.level, Some(LogLevel::Trace));
+        assert_eq!(settings.log.format, Some(LogFormat::Json));
+        assert_eq!(settings.limits.calls_per_second, Some(9));
+    }
+
+    #[test]
+    fn no_flag_sets_no_key() {
+        let line = Line::try_parse_from(["x"]).unwrap();
+        assert_eq!(line.settings.into_settings(), Settings::default());
+        let refused = ["x", "--log-level", "loud"];
+        assert!(Line::try_parse_from(refused).is_err());
+    }
+}
