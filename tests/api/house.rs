@@ -81,6 +81,9 @@ static SECRETS: LazyLock<BTreeMap<&'static str, (SecretText, String)>> = LazyLoc
         .collect()
 });
 
+/// Makes a store.
+pub type MakeStore = Box<dyn Fn(&House) -> Box<dyn Store> + Send>;
+
 /// Where a house keeps its rows.
 pub enum Storing {
     /// In memory; faults can be ordered.
@@ -88,7 +91,7 @@ pub enum Storing {
     /// In its data directory, behind a gate that was unsealed with the passphrase.
     Sled,
     /// In a store that is made from the house, twice: to make the vault and to open it.
-    Made(Box<dyn Fn(&House) -> Box<dyn Store> + Send>),
+    Made(MakeStore),
 }
 
 pub fn site(name: &str) -> Site {
