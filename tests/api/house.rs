@@ -51,7 +51,7 @@ pub struct Serving {
     pub people: BTreeMap<&'static str, Person>,
     pub disk: MemoryDisk,
     pub clock: Arc<ManualClock>,
-    pub dir: TempDir,
+    _dir: TempDir,
     pub gate: Arc<Gate>,
     tls: Arc<Tls>,
     stop: Option<oneshot::Sender<()>>,
@@ -83,8 +83,8 @@ static SECRETS: LazyLock<BTreeMap<&'static str, (SecretText, String)>> = LazyLoc
         .collect()
 });
 
-/// Makes a store for a house.
-pub type Maker = Box<dyn Fn(&House) -> Box<dyn Store> + Send>;
+/// Makes a store.
+pub type MakeStore = Box<dyn Fn(&House) -> Box<dyn Store> + Send>;
 
 /// Where a house keeps its rows.
 pub enum Storing {
@@ -93,7 +93,7 @@ pub enum Storing {
     /// In its data directory, behind a gate that was unsealed with the passphrase.
     Sled,
     /// In a store that is made from the house, twice: to make the vault and to open it.
-    Made(Maker),
+    Made(MakeStore),
 }
 
 pub fn site(name: &str) -> Site {
@@ -242,7 +242,7 @@ impl Serving {
             people: BTreeMap::new(),
             disk,
             clock: manual,
-            dir,
+            _dir: dir,
             gate: Arc::new(gate),
             tls,
             stop: None,

@@ -1,11 +1,16 @@
 //! Through the real door: mutual TLS and gRPC on loopback.
 
+mod admin;
 mod entries;
 mod faults;
 mod house;
+mod identity;
 mod last_use;
 mod leak;
 mod malformed;
+mod matrix;
+mod one_answer;
+mod receipts;
 mod road;
 mod search;
 mod wire;

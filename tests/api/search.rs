@@ -50,11 +50,6 @@ impl Wanted {
         self.patterns.push(bytes);
     }
 
-    /// How many there are, each form counted.
-    pub fn len(&self) -> usize {
-        self.patterns.len()
-    }
-
     pub fn build(self) -> Search {
         Search {
             names: self.names,
