@@ -47,3 +47,52 @@ fn a_row_that_was_put_back_or_taken_away_is_found() {
     let gone = check(&home);
     assert!(gone.findings[0].contains("gone"), "{:?}", gone.findings);
 }
+
+/// A bucket that came to its end elsewhere hides nothing.
+#[test]
+fn a_row_that_was_taken_away_is_found_when_other_buckets_have_ended() {
+    let mut home = Home::new();
+    home.card();
+    home.clock.pass_ms(20 * payvault::clock::DAY_MS);
+    let (transaction, _) = home.card();
+    home.close();
+    assert_eq!(check(&home).findings, Vec::<String>::new());
+    home.disk.tamper(|rows| {
+        rows.remove(&[b"X".as_slice(), &transaction.0, b"s"].concat());
+    });
+    let gone = check(&home);
+    assert_eq!(gone.findings_count, 1, "{:?}", gone.findings);
+    assert!(gone.findings[0].contains("gone"), "{:?}", gone.findings);
+}
+
+#[test]
+fn a_broken_or_copied_row_and_a_changed_entry_are_found() {
+    let mut home = Home::new();
+    let (broken, _) = home.card();
+    let (copied, _) = home.card();
+    let made_up = payvault::ids::TransactionId::random();
+    home.close();
+    let key = |id: payvault::ids::TransactionId| [b"X".as_slice(), &id.0, b"s"].concat();
+    home.disk.tamper(|rows| {
+        rows.get_mut(&key(broken)).expect("a row")[40] ^= 1;
+        let row = rows[&key(copied)].clone();
+        rows.insert(key(made_up), row);
+        // The sealed content of an entry, its leaf left as it is: the tree alone does not tell.
+        let page = rows
+            .range_mut(b"E".to_vec()..b"F".to_vec())
+            .next_back()
+            .expect("a page")
+            .1;
+        let end = page.len() - 1;
+        page[end] ^= 1;
+    });
+    let found = check(&home).findings;
+    assert_eq!(found.len(), 3, "{found:?}");
+    for what in [
+        &broken.to_string()[..],
+        &made_up.to_string(),
+        "does not open",
+    ] {
+        assert!(found.iter().any(|f| f.contains(what)), "{what}: {found:?}");
+    }
+}
