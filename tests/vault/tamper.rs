@@ -729,3 +729,61 @@ fn a_round_torn_while_the_vault_runs_is_repaired_when_the_store_is_reopened() {
     let got = home.authorize(transaction, &token).expect("released");
     assert_eq!(got.uses_left, 0, "the use that was acknowledged is counted");
 }
+
+/// A principal that was disabled, and an allowance that was taken away, would come back with their
+/// rows: each opens as it did, and only the head's digest of all of them tells.
+#[test]
+fn a_principal_or_allowance_that_was_put_back_is_refused() {
+    use payvault::vault::command::Admin;
+    let mut home = Home::new();
+    let before = home.disk.durable();
+    let disable = Admin::DisablePrincipal(home.id("acme"));
+    home.ask("ann", Work::Admin(Box::new(disable)))
+        .expect("disabled");
+    home.close();
+    let after = home.disk.durable();
+    let changed: Vec<_> = after
+        .iter()
+        .filter(|(key, value)| key[0] == b'P' && before.get(*key) != Some(value))
+        .map(|(key, _)| key.clone())
+        .collect();
+    assert_eq!(changed.len(), 1, "one row changed");
+    let refused = |home: &mut Home| {
+        assert!(matches!(home.reopen(), Err(OpenError::Load(_))));
+    };
+    home.disk.tamper(|rows| {
+        rows.insert(changed[0].clone(), before[&changed[0]].clone());
+    });
+    refused(&mut home);
+    for space in [b'P', b'A'] {
+        home.disk.tamper(|rows| {
+            rows.clone_from(&after);
+            let first = rows.keys().find(|key| key[0] == space).cloned();
+            rows.remove(&first.expect("a row"));
+        });
+        refused(&mut home);
+    }
+    home.disk.tamper(|rows| rows.clone_from(&after));
+    home.reopen().expect("as it was left, it opens");
+}
+
+/// Every round leaves a redo record: none is as bad as a wrong one.
+#[test]
+fn a_missing_or_older_redo_record_is_refused() {
+    let mut home = Home::new();
+    let older = home.disk.durable();
+    home.card();
+    home.close();
+    let after = home.disk.durable();
+    let part = [b"R".as_slice(), &[0, 0]].concat();
+    home.disk.tamper(|rows| {
+        rows.remove(&part);
+    });
+    assert!(matches!(home.reopen(), Err(OpenError::Load(_))));
+    home.disk.tamper(|rows| {
+        rows.insert(part.clone(), older[&part].clone());
+    });
+    assert!(matches!(home.reopen(), Err(OpenError::Load(_))));
+    home.disk.tamper(|rows| rows.clone_from(&after));
+    home.reopen().expect("as it was left, it opens");
+}
