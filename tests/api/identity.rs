@@ -221,7 +221,6 @@ async fn a_session_is_its_principals_own_and_ends() {
 async fn ten_bad_tries_lock_for_half_an_hour_across_restarts() {
     let mut serving = Serving::start().await;
     for attempt in 1..=10 {
-        // Parallel guesses count like any other.
         let refused = login(&serving, "auditor", "swordfish-1").await;
         let refused = refused.expect_err("a wrong secret");
         assert_eq!(reason(&refused), "BAD_SECRET", "{attempt}");

@@ -2,7 +2,7 @@
 //! back, and changes nothing but the ledger, by one denial.
 
 use crate::house::{Serving, request_id};
-use crate::road::{card, in_days, open, party, redemption, terms, tokenize};
+use crate::road::{card, in_days, open, redemption, terms, tokenize};
 use crate::wire::{all_of, call, only, reason};
 use payvault::api::proto as pb;
 use payvault::policy::Rpc;
@@ -1478,10 +1478,8 @@ async fn what_is_no_message_is_refused_for_every_call() {
 async fn a_message_past_64_kib_is_refused_by_its_size() {
     let mut serving = Serving::start().await;
     let ground = ground(&serving).await;
-    let before = serving.disk.durable();
     let session = serving.login("operator").await.expect("a session");
     let after_login = serving.size();
-    let _ = before;
     let before = rows(&serving);
     for rpc in Rpc::ALL {
         let who = caller(*rpc);
@@ -1549,6 +1547,5 @@ async fn unknown_fields_change_nothing() {
         let json = entry.json.to_string();
         assert!(!json.contains(PAN), "an unknown field was entered");
     }
-    let _ = party(&serving, "processor-a", 1);
     serving.stop().await;
 }

@@ -110,26 +110,26 @@ async fn to_whoever_is_not_tied_every_answer_is_one() {
         (things.own.0.clone(), things.live.1.clone()),
     ];
     let calls = [
-        ("processor-b", Rpc::Redeem, true, strange(true)),
-        ("processor-b", Rpc::ReportOutcome, true, strange(true)),
-        ("processor-b", Rpc::DescribeToken, true, strange(true)),
-        ("processor-b", Rpc::GetTransaction, false, strange(false)),
-        ("portal-2", Rpc::DescribeToken, true, strange(true)),
-        ("portal-2", Rpc::RevokeToken, true, strange(true)),
-        ("portal-2", Rpc::Tokenize, true, strange(true)),
-        ("portal-2", Rpc::CloseTransaction, false, strange(false)),
-        ("portal-2", Rpc::GetTransaction, false, strange(false)),
-        ("processor-a", Rpc::Redeem, true, tied.clone()),
-        ("processor-a", Rpc::ReportOutcome, true, tied.clone()),
-        ("processor-a", Rpc::DescribeToken, true, tied.clone()),
-        ("portal", Rpc::DescribeToken, true, tied.clone()),
-        ("portal", Rpc::RevokeToken, true, tied.clone()),
-        ("portal", Rpc::Tokenize, true, tied),
+        ("processor-b", Rpc::Redeem, strange(true)),
+        ("processor-b", Rpc::ReportOutcome, strange(true)),
+        ("processor-b", Rpc::DescribeToken, strange(true)),
+        ("processor-b", Rpc::GetTransaction, strange(false)),
+        ("portal-2", Rpc::DescribeToken, strange(true)),
+        ("portal-2", Rpc::RevokeToken, strange(true)),
+        ("portal-2", Rpc::Tokenize, strange(true)),
+        ("portal-2", Rpc::CloseTransaction, strange(false)),
+        ("portal-2", Rpc::GetTransaction, strange(false)),
+        ("processor-a", Rpc::Redeem, tied.clone()),
+        ("processor-a", Rpc::ReportOutcome, tied.clone()),
+        ("processor-a", Rpc::DescribeToken, tied.clone()),
+        ("portal", Rpc::DescribeToken, tied.clone()),
+        ("portal", Rpc::RevokeToken, tied.clone()),
+        ("portal", Rpc::Tokenize, tied),
     ];
     let mut first: Option<Seen> = None;
     let mut asked = 0;
     let mut size = serving.size();
-    for (who, rpc, _, rows) in calls {
+    for (who, rpc, rows) in calls {
         for (number, (transaction, token)) in rows.iter().enumerate() {
             let name = format!("{who}: {}, row {number}", rpc.name());
             let request = body(rpc, transaction, token);
