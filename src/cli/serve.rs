@@ -57,6 +57,12 @@ async fn serve(
         Some(address) => Some(bind(address).await?),
         None => None,
     };
+    if cfg!(feature = "fault-injection") {
+        tracing::error!(
+            alarm = "build",
+            "this binary was built for tests and can be made to lose data: build with `cargo build --release --locked`"
+        );
+    }
     tracing::info!(address = %config.listen, "serving");
     let node = Node::new(gate, tls, clock, config.calls_per_second);
     let ended = node.run(listener, health, config.reflection, stop).await?;
