@@ -36,7 +36,7 @@ pub fn invalid(violations: Violations) -> Status {
     );
     Status::with_error_details(
         Code::InvalidArgument,
-        "the request has invalid fields; see BadRequest",
+        "the request has invalid fields",
         details,
     )
 }

@@ -64,6 +64,13 @@ impl ConnectionArgs {
         };
         let own = match (&dev, &self.as_name) {
             (Some(dev), Some(name)) => Some(dev.principal(name)?),
+            (Some(_), None) if self.cert.is_none() => {
+                return Err(CliError::Usage(
+                    "--as is missing: who calls? A name in dev.json, such as portal, processor-a, \
+                     auditor or operator (or set PAYVAULT_AS)"
+                        .into(),
+                ));
+            }
             _ => None,
         };
         let endpoint = self
@@ -145,7 +152,9 @@ impl Connection {
         match &self.dev {
             Some(dev) => Ok(dev.principal(text)?.id.clone()),
             None => Err(CliError::Usage(
-                "name a principal by its id (prn_ and 32 letters), or by name with --dev".into(),
+                "name a principal by its id (prn_ and 32 letters; an operator sees it with \
+                 `payvault principal list`), or by name with --dev"
+                    .into(),
             )),
         }
     }

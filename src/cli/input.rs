@@ -20,7 +20,10 @@ pub fn secret_file(path: &Path) -> Result<SecretText, CliError> {
     let text = read_text(path)?;
     let secret = text.trim_end_matches(['\r', '\n']);
     if secret.is_empty() {
-        return Err(CliError::Usage(format!("{} is empty", path.display())));
+        return Err(CliError::Usage(match path == Path::new("-") {
+            true => "nothing came on stdin: pipe it in, or name a file".to_owned(),
+            false => format!("{} is empty", path.display()),
+        }));
     }
     Ok(SecretText::copy_from(secret))
 }

@@ -250,8 +250,8 @@ mod tests {
             "payvault status --health",
             "payvault principal add --name shop-nl --role portal --site nl \
              --certificate shop-nl.pem",
-            "payvault principal add --name ann --role auditor --certificate ann.pem \
-             --agreement NDA-2041 --from 2026-01-01 --until 2027-01-01",
+            "payvault principal add --name vera --role auditor --certificate vera.pem \
+             --agreement NDA-2041 --from 2026-11-01 --until 2028-11-01",
             "payvault principal rotate-secret ann",
             "payvault principal disable shop-nl",
             "payvault allow set --site nl --portal shop-nl --processor acme \

@@ -50,6 +50,17 @@ async fn serve(
     tls: Arc<Tls>,
     clock: Clock,
 ) -> Result<(), CliError> {
+    if let Some(sink) = &config.checkpoint_sink {
+        let folder = sink
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        if folder.is_some_and(|folder| !folder.is_dir()) {
+            return Err(CliError::Failed(format!(
+                "checkpoint_sink: the directory of {} doesn't exist: is its volume mounted?",
+                sink.display()
+            )));
+        }
+    }
     let stop = stop_signal()?;
     reload_on_hangup(Arc::clone(&tls))?;
     let listener = bind(config.listen).await?;

@@ -6,7 +6,7 @@
 
 use super::batch::open_row;
 use super::head::Head;
-use super::load::{LoadError, load, page_of};
+use super::load::{LoadError, Tiles, load, page_of};
 use super::open::{House, OpenError};
 use super::proofs::{Content, open_entry};
 use crate::clock::Timestamp;
@@ -14,7 +14,7 @@ use crate::ids::TransactionId;
 use crate::keys::{KeyName, KeyState, Keyring, RootKey, SealFile};
 use crate::ledger::{Event, Frontier, Hash, Leaf, Opened, Outcome, Page, Recorded};
 use crate::store::sled::{SledOptions, SledStore};
-use crate::store::{Reader, Store, space};
+use crate::store::{Mark, MarkFile, Reader, Store, space};
 use std::collections::HashMap;
 
 /// Findings that are listed; past that only their number counts.
@@ -69,7 +69,48 @@ pub fn check(house: &House, root: &RootKey) -> Result<Checked, OpenError> {
             ..SledOptions::default()
         },
     )?;
-    Ok(check_in(store.reader().as_ref(), &ring)?)
+    let reader = store.reader();
+    let mut checked = check_in(reader.as_ref(), &ring)?;
+    let marks = MarkFile::open(&house.mark_dir)?;
+    check_mark(reader.as_ref(), &ring, marks.read(), &mut checked)?;
+    Ok(checked)
+}
+
+/// Holds the store against the high-water mark, as opening does: what is sound in itself may still
+/// be an older copy.
+fn check_mark(
+    reader: &dyn Reader,
+    ring: &Keyring,
+    mark: Option<&Mark>,
+    checked: &mut Checked,
+) -> Result<(), LoadError> {
+    let loaded = load(reader, ring)?;
+    let head = &loaded.head;
+    let Some(mark) = mark else {
+        checked.find("there is no high-water mark: the vault will refuse to start".to_owned());
+        return Ok(());
+    };
+    if mark.vault != ring.vault() || mark.epoch != head.epoch {
+        checked.find("the high-water mark belongs to another vault or epoch".to_owned());
+    } else if head.size < mark.size {
+        checked.find(format!(
+            "the database ends at {} entries, but {} were published: it is an older copy",
+            head.size, mark.size
+        ));
+    } else {
+        let tiles = Tiles(reader, head.epoch);
+        let root = loaded
+            .tree
+            .root_at(mark.size, &tiles)
+            .map_err(LoadError::Tree)?;
+        if root != mark.root {
+            checked.find("the ledger is not the one that was published".to_owned());
+        }
+    }
+    if ring.generation() < mark.keyring_generation.max(head.keyring_generation) {
+        checked.find("the keyring is older than the one that was in use".to_owned());
+    }
+    Ok(())
 }
 
 /// [`check`] over a store and keyring of the caller's.

@@ -63,6 +63,7 @@ impl Stage {
     pub fn set(dir: &Path, clock: Clock) -> Result<Stage, CliError> {
         fs::create_dir_all(dir).map_err(CliError::file(dir))?;
         let dir = fs::canonicalize(dir).map_err(CliError::file(dir))?;
+        refuse_foreign(&dir)?;
         let lock = lock(&dir)?;
         // Nobody serves yet, whatever an earlier run left.
         DevFile::remove(&dir).map_err(CliError::file(&dir))?;
@@ -237,6 +238,23 @@ fn house(dir: &Path, clock: Clock) -> House {
         cache_bytes: CACHE_BYTES,
         clock,
     }
+}
+
+/// Refuses a directory that holds somebody else's files: keys and secrets would lie among them.
+/// Empty is fine, and so is one that an earlier run began.
+fn refuse_foreign(dir: &Path) -> Result<(), CliError> {
+    let own = dir.join(LOCK).exists();
+    let empty = fs::read_dir(dir)
+        .map_err(CliError::file(dir))?
+        .next()
+        .is_none();
+    if own || empty {
+        return Ok(());
+    }
+    Err(CliError::Failed(format!(
+        "{} is not empty, and no `payvault dev` made what is in it: name a new directory",
+        dir.display()
+    )))
 }
 
 fn lock(dir: &Path) -> Result<File, CliError> {
