@@ -1,6 +1,6 @@
 //! Every bound on what comes in or is kept, by name. A limit that is not here does not exist.
 
-/// Bytes of a stored value (COMMITTER: sled puts larger leaves into never-synced blob files).
+/// Bytes of a stored value (sled puts larger leaves into never-synced blob files).
 pub const VALUE_BYTES_MAX: usize = 7_000;
 /// Bytes of a row's key; the longest is an allowance's with 49.
 pub const KEY_BYTES_MAX: usize = 64;

@@ -1,5 +1,5 @@
 //! Handshakes that were refused, counted by origin and reason, so that a flood of them becomes a
-//! few summed-up ledger entries (DESIGN §5). Memory is bounded whatever comes in.
+//! few summed-up ledger entries. Memory is bounded whatever comes in.
 
 use super::identity::{IdentityError, identity_error};
 use crate::limits;
