@@ -6,7 +6,7 @@
 
 use super::batch::open_row;
 use super::head::Head;
-use super::load::{LoadError, Tiles, load, page_of};
+use super::load::{LoadError, Loaded, Tiles, load, page_of};
 use super::open::{House, OpenError};
 use super::proofs::{Content, open_entry};
 use crate::clock::Timestamp;
@@ -70,9 +70,10 @@ pub fn check(house: &House, root: &RootKey) -> Result<Checked, OpenError> {
         },
     )?;
     let reader = store.reader();
-    let mut checked = check_in(reader.as_ref(), &ring)?;
+    let loaded = load(reader.as_ref(), &ring)?;
+    let mut checked = walk(reader.as_ref(), &ring, &loaded.head)?;
     let marks = MarkFile::open(&house.mark_dir)?;
-    check_mark(reader.as_ref(), &ring, marks.read(), &mut checked)?;
+    check_mark(reader.as_ref(), &ring, &loaded, marks.read(), &mut checked)?;
     Ok(checked)
 }
 
@@ -81,10 +82,10 @@ pub fn check(house: &House, root: &RootKey) -> Result<Checked, OpenError> {
 fn check_mark(
     reader: &dyn Reader,
     ring: &Keyring,
+    loaded: &Loaded,
     mark: Option<&Mark>,
     checked: &mut Checked,
 ) -> Result<(), LoadError> {
-    let loaded = load(reader, ring)?;
     let head = &loaded.head;
     let Some(mark) = mark else {
         checked.find("there is no high-water mark: the vault will refuse to start".to_owned());
@@ -118,9 +119,12 @@ fn check_mark(
 /// # Errors
 /// As [`check`].
 pub fn check_in(reader: &dyn Reader, ring: &Keyring) -> Result<Checked, LoadError> {
-    let head = load(reader, ring)?.head;
+    walk(reader, ring, &load(reader, ring)?.head)
+}
+
+fn walk(reader: &dyn Reader, ring: &Keyring, head: &Head) -> Result<Checked, LoadError> {
     let mut checked = Checked::default();
-    let last = walk_entries(reader, ring, &head, &mut checked)?;
+    let last = walk_entries(reader, ring, head, &mut checked)?;
     walk_rows(reader, ring, last, &mut checked)?;
     Ok(checked)
 }

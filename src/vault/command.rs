@@ -4,7 +4,6 @@ use crate::clock::Timestamp;
 use crate::ids::{ActionId, PrincipalId, TransactionId};
 use crate::payment::{Details, Masked, SecurityCode, Token};
 use crate::policy::{Allowance, AllowanceKey, Denial, FieldSet, Principal, Purpose, Rpc, Terms};
-use crate::secret::SecretText;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -367,12 +366,4 @@ pub struct Ask {
     pub reply: oneshot::Sender<Result<Done, Refusal>>,
     /// Its caller's place in the queue; none for the vault's own.
     pub share: Option<super::Share>,
-}
-
-/// A fresh human secret on its way to the operator who asked for it.
-pub struct NewSecret {
-    /// Shown once.
-    pub secret: SecretText,
-    /// What is kept.
-    pub hash: String,
 }

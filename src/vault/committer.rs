@@ -11,7 +11,7 @@ use super::command::{Ask, Caller, Done, Note, Refusal, Work};
 use super::commands::{bucket_of, transactions_of};
 use super::floods::Floods;
 use super::head::Head;
-use super::load::{LoadError, Loaded, Tiles, load, read_head, repair, torn_rows};
+use super::load::{LoadError, Loaded, Tiles, load, make_whole, read_head};
 use super::publish::Publisher;
 use super::rates::ReleaseRates;
 use super::redo;
@@ -212,10 +212,10 @@ impl Committer {
     }
 
     fn judge_and_commit(&mut self, asks: &[Ask]) -> Result<Judged, Failed> {
-        let now = self.effective_now();
         let step = self.clock_step();
+        let now = step.now;
         self.ensure_keys(asks, now)?;
-        self.destroy_ended_keys(now)?;
+        self.destroy_ended_keys(&step)?;
 
         let shared = self.shared.clone();
         let ring = shared.ring.read().unwrap_or_else(PoisonError::into_inner);
@@ -279,7 +279,7 @@ impl Committer {
             registry: batch.registry.digest(),
             peaks: staged.peaks().to_vec(),
         };
-        let writes = match write_set(&batch, &tree, &staged, &head, &ring) {
+        let writes = match write_set(&mut batch, &tree, &staged, &head, &ring) {
             Ok(writes) => writes,
             Err(what) => {
                 tracing::error!(alarm = "round", what, "a round could not be written");
@@ -398,20 +398,10 @@ impl Committer {
         Ok(())
     }
 
-    /// Wall time, never below the last entry's. While wall time is suspect: the time at which it
-    /// was last in step, and what has passed since. Otherwise one entry under a clock that was set
-    /// a year ahead would keep effective time there, and end every key that is due by then.
-    fn effective_now(&self) -> Timestamp {
-        let step = self.clock_step();
-        let now = if step.suspect {
-            step.expected
-        } else {
-            self.clock.now()
-        };
-        now.max(self.head.last_time)
-    }
-
-    /// Holds wall time against monotonic time.
+    /// Asks the clock, and holds wall time against monotonic time. While wall time is suspect, time
+    /// goes on from where it was last in step: otherwise one entry under a clock that was set a
+    /// year ahead would keep effective time there, and end every key that is due by then. It never
+    /// falls below the last entry's.
     fn clock_step(&self) -> ClockStep {
         let (wall, monotonic) = (self.clock.now(), self.clock.monotonic_ms());
         let expected = self.in_step.0.plus_ms(monotonic - self.in_step.1);
@@ -421,7 +411,7 @@ impl Committer {
             suspect,
             changed: suspect != self.clock_suspect,
             off_ms,
-            expected,
+            now: if suspect { expected } else { wall }.max(self.head.last_time),
             in_step: if suspect {
                 self.in_step
             } else {
@@ -478,10 +468,11 @@ impl Committer {
 
     /// Destroys replay keys after 48 hours and release buckets 72 hours after their day, at most
     /// once an hour. While the clock is suspect nothing is destroyed.
-    fn destroy_ended_keys(&mut self, now: Timestamp) -> Result<(), Failed> {
+    fn destroy_ended_keys(&mut self, step: &ClockStep) -> Result<(), Failed> {
+        let now = step.now;
         let now_ms = self.clock.monotonic_ms();
         let due = now_ms.saturating_sub(self.last_housekeeping_ms) >= HOUSEKEEPING_MS;
-        if !due || self.clock_step().suspect {
+        if !due || step.suspect {
             return Ok(());
         }
         self.last_housekeeping_ms = now_ms;
@@ -536,11 +527,11 @@ impl Committer {
             share: None,
         };
         // The receiver is gone, so the round must not drop it as a caller that left.
-        if self.floods.has_ended(self.effective_now()) && self.may_write().is_ok() {
+        if self.floods.has_ended(self.clock_step().now) && self.may_write().is_ok() {
             let _watched = self.watchdog.begin(self.clock.monotonic_ms());
             let _ = self.attempt(&[ask]);
         }
-        self.floods.forget_quiet(self.effective_now());
+        self.floods.forget_quiet(self.clock_step().now);
     }
 
     /// Reopens the store and compares it with what callers were told.
@@ -594,23 +585,9 @@ impl Committer {
             .ring
             .read()
             .unwrap_or_else(PoisonError::into_inner);
-        // The torn rows first: what was torn may be what is read.
         let head = read_head(reader.as_ref(), &ring)?;
-        let torn = torn_rows(reader.as_ref(), &ring, &head)?;
-        if !torn.is_empty() {
-            tracing::error!(
-                alarm = "torn",
-                rows = torn.len(),
-                "the last round was torn; repaired"
-            );
-            repair(self.store.as_mut(), RoundId(head.round_id), torn)?;
-        }
+        make_whole(self.store.as_mut(), reader.as_ref(), &ring, &head)?;
         load(reader.as_ref(), &ring)
-    }
-
-    /// Security codes are wiped, and the store is closed, when the committer is dropped.
-    pub fn head(&self) -> &Head {
-        &self.head
     }
 }
 
@@ -638,7 +615,8 @@ pub(super) struct ClockStep {
     pub suspect: bool,
     pub changed: bool,
     pub off_ms: u64,
-    expected: Timestamp,
+    /// The effective time.
+    now: Timestamp,
     in_step: (Timestamp, u64),
 }
 
@@ -698,7 +676,7 @@ fn has_ended(name: &KeyName, now: Timestamp) -> bool {
 
 /// Everything that a round writes.
 fn write_set(
-    batch: &Batch<'_>,
+    batch: &mut Batch<'_>,
     tree: &Tree,
     staged: &crate::ledger::Staged,
     head: &Head,
@@ -720,21 +698,13 @@ fn write_set(
             .put(key, StoredValue::Sealed(sealed))
             .map_err(|e| say(&e))?;
     }
-    for (key, sealed) in &batch.writes {
+    for (key, sealed) in std::mem::take(&mut batch.writes) {
+        images.push((key.clone(), sealed.as_ref().map(|s| s.as_bytes().to_vec())));
         match sealed {
-            Some(sealed) => {
-                images.push((key.clone(), Some(sealed.as_bytes().to_vec())));
-                let copy = crate::keys::Sealed::from_stored(sealed.as_bytes().to_vec())
-                    .map_err(|e| say(&e))?;
-                writes
-                    .put(key.clone(), StoredValue::Sealed(copy))
-                    .map_err(|e| say(&e))?;
-            }
-            None => {
-                images.push((key.clone(), None));
-                writes.delete(key.clone()).map_err(|e| say(&e))?;
-            }
+            Some(sealed) => writes.put(key, StoredValue::Sealed(sealed)),
+            None => writes.delete(key),
         }
+        .map_err(|e| say(&e))?;
     }
     let pages = encode_pages(
         tree.size(),

@@ -236,7 +236,7 @@ pub(super) fn scan(
 ///
 /// # Errors
 /// When the record can't be read.
-pub fn torn_rows(
+fn torn_rows(
     reader: &dyn Reader,
     ring: &Keyring,
     head: &Head,
@@ -268,16 +268,33 @@ pub fn torn_rows(
         .collect())
 }
 
+/// Makes the last round whole: rows that are not what its redo record says are written again.
+/// Returns how many there were. Comes before anything else is read, since what was torn may be
+/// what is read.
+///
+/// # Errors
+/// When the record can't be read, or the rows can't be written.
+pub fn make_whole(
+    store: &mut dyn Store,
+    reader: &dyn Reader,
+    ring: &Keyring,
+    head: &Head,
+) -> Result<usize, LoadError> {
+    let torn = torn_rows(reader, ring, head)?;
+    let rows = torn.len();
+    if rows > 0 {
+        tracing::error!(alarm = "torn", rows, "the last round was torn; repaired");
+        repair(store, RoundId(head.round_id), torn)?;
+    }
+    Ok(rows)
+}
+
 /// Writes the rows of a torn round again, from its redo record. `id` is that round's own: the
 /// head is bound to it.
 ///
 /// # Errors
 /// When they can't be written.
-pub fn repair(
-    store: &mut dyn Store,
-    id: RoundId,
-    images: Vec<redo::Image>,
-) -> Result<(), LoadError> {
+fn repair(store: &mut dyn Store, id: RoundId, images: Vec<redo::Image>) -> Result<(), LoadError> {
     let failed = |why: &dyn std::fmt::Display| LoadError::damaged("the last round", why);
     let mut writes = WriteSet::new();
     for (key, value) in images {

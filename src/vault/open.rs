@@ -4,7 +4,7 @@ use super::Vault;
 use super::command::{Admin, Ask, Caller, Done, Note, Refusal, Work};
 use super::committer::{Committer, Settings, Shared};
 use super::head::Head;
-use super::load::{LoadError, Loaded, Tiles, load, read_head, repair, torn_rows};
+use super::load::{LoadError, Loaded, Tiles, load, make_whole, read_head};
 use super::publish::{Press, Publisher};
 use super::registry::Registry;
 use crate::clock::{Clock, Timestamp};
@@ -15,7 +15,7 @@ use crate::limits;
 use crate::policy::{Allowance, AllowanceKey, Principal};
 use crate::secret::SecretText;
 use crate::store::sled::{SledOptions, SledStore};
-use crate::store::{MarkError, MarkFile, RoundId, Store, StoreError};
+use crate::store::{MarkError, MarkFile, Store, StoreError};
 use arc_swap::ArcSwap;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
@@ -347,15 +347,9 @@ pub fn open_in(
     }
 
     let mut findings = Vec::new();
-    let torn = torn_rows(reader.as_ref(), &ring, &head)?;
-    if !torn.is_empty() {
-        tracing::error!(
-            alarm = "torn",
-            rows = torn.len(),
-            "the last round was torn; repaired"
-        );
-        findings.push(format!("{} rows of the last round repaired", torn.len()));
-        repair(store.as_mut(), RoundId(head.round_id), torn)?;
+    let repaired = make_whole(store.as_mut(), reader.as_ref(), &ring, &head)?;
+    if repaired > 0 {
+        findings.push(format!("{repaired} rows of the last round repaired"));
     }
     let loaded = load(reader.as_ref(), &ring)?;
     let root_then = loaded

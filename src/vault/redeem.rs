@@ -278,9 +278,7 @@ fn uses_left(state: &TransactionState, party: usize, purpose: Purpose, token: &T
         .grants
         .iter()
         .find(|grant| grant.purpose == purpose)
-        .map_or(0, |grant| {
-            grant.uses_max.saturating_sub(token.used(party, purpose))
-        })
+        .map_or(0, |grant| token.uses_left(party, grant))
 }
 
 /// The fields that really go out.

@@ -6,7 +6,7 @@ use crate::codec::{Malformed, Reader, Writer};
 use crate::ids::Site;
 use crate::limits;
 use crate::payment::{DetailsKind, Expiry, Masked, Selector, Token};
-use crate::policy::{Purpose, Standing, Terms};
+use crate::policy::{Grant, Purpose, Standing, Terms};
 use crate::secret::SecretBuffer;
 use subtle::ConstantTimeEq;
 
@@ -61,6 +61,13 @@ impl TokenState {
             .iter()
             .find(|u| usize::from(u.party) == party && u.purpose == purpose)
             .map_or(0, |u| u.count)
+    }
+
+    /// Redemptions that `grant` leaves to `party`.
+    pub fn uses_left(&self, party: usize, grant: &Grant) -> u8 {
+        grant
+            .uses_max
+            .saturating_sub(self.used(party, grant.purpose))
     }
 
     /// Counts one redemption.

@@ -35,12 +35,7 @@ impl Batch<'_> {
                 Relation::Party(party) => state.terms.parties[party]
                     .grants
                     .iter()
-                    .map(|g| {
-                        (
-                            g.purpose,
-                            g.uses_max.saturating_sub(own.used(party, g.purpose)),
-                        )
-                    })
+                    .map(|grant| (grant.purpose, own.uses_left(party, grant)))
                     .collect(),
                 Relation::Owner | Relation::Stranger => Vec::new(),
             };
