@@ -31,6 +31,8 @@ pub const PARTIES_MAX: usize = 4;
 pub const USES_MAX: u32 = 100;
 /// Remembered successful requests of one transaction.
 pub const REQUESTS_REMEMBERED_MAX: usize = 24;
+/// Of these, how many are kept free for each caller tied to it: the portal and every party.
+pub const REQUESTS_PER_CALLER_MIN: usize = 4;
 /// How long a request is remembered.
 pub const REQUEST_MEMORY_MS: u64 = 24 * 60 * 60 * 1000;
 /// Bytes of a request id, least and most.

@@ -77,7 +77,7 @@ impl Batch<'_> {
                         replayed: true,
                     }))))
                 }
-                Retry::New(tag, day) => {
+                Retry::New(new) => {
                     let used = |party| Some(state.tokens[index].used(party, wanted.purpose));
                     let granted = batch.grant(&principal, state, index, wanted, used)?;
                     batch.within_rate(&principal, state)?;
@@ -85,11 +85,11 @@ impl Batch<'_> {
                     if !state.reserve(USE_BYTES) {
                         return Err(Denial::TransactionFull.into());
                     }
-                    batch.remember(state, id, Rpc::Redeem, &tag, day, &body, &[])?;
+                    batch.remember(state, id, &new, &[])?;
 
                     // From here on nothing fails: the state may change.
                     let (code, status) =
-                        batch.code_once(&granted, &mut state.tokens[index], principal.id, &tag);
+                        batch.code_once(&granted, &mut state.tokens[index], principal.id, &new.tag);
                     note_code(entry, status);
                     state.tokens[index].count_use(granted.party(), granted.purpose());
                     Ok(Act::Changed(Done::Redeemed(Box::new(Redeemed {

@@ -35,10 +35,24 @@ pub(super) struct Earlier {
 
 /// What a request turned out to be.
 pub(super) enum Retry {
-    /// Not seen before; remember its success under this tag and day.
-    New(RequestTag, u32),
+    /// Not seen before; remember its success.
+    New(NewRequest),
     /// A success within the last 24 hours.
     Earlier(Earlier),
+}
+
+/// A request that was not seen before.
+pub(super) struct NewRequest {
+    /// Its keyed hash.
+    pub tag: RequestTag,
+    /// Day of the replay key.
+    day: u32,
+    /// Which call.
+    rpc: Rpc,
+    /// Whose it is.
+    owner: u8,
+    /// Digest of what was asked.
+    body: [u8; 32],
 }
 
 impl Batch<'_> {
@@ -89,7 +103,13 @@ impl Batch<'_> {
                 .map(Retry::Earlier);
         }
         let (tag, day) = new.ok_or_else(|| No::Keys("no replay key".to_owned()))?;
-        Ok(Retry::New(tag, day))
+        Ok(Retry::New(NewRequest {
+            tag,
+            day,
+            rpc,
+            owner: state.owner(principal),
+            body: *body,
+        }))
     }
 
     /// An answer that does not open is an `integrity` entry, and harms no other command.
@@ -128,34 +148,30 @@ impl Batch<'_> {
     /// have.
     ///
     /// # Errors
-    /// [`Denial::TransactionFull`] when the row can't hold another one.
-    #[allow(clippy::too_many_arguments)] // one row's worth of facts
+    /// [`Denial::TransactionFull`] when the row can't hold another one of this caller's.
     pub(super) fn remember(
         &self,
         state: &mut TransactionState,
         transaction: TransactionId,
-        rpc: Rpc,
-        tag: &RequestTag,
-        day: u32,
-        body: &[u8; 32],
+        request: &NewRequest,
         content: &[u8],
     ) -> Result<(), No> {
+        let NewRequest { tag, day, .. } = request;
         state.forget_old_requests(self.now);
-        let full = state.requests.len() >= limits::REQUESTS_REMEMBERED_MAX
-            || !state.reserve(REQUEST_BYTES);
-        if full {
+        if !state.has_room_for(request.owner) || !state.reserve(REQUEST_BYTES) {
             return Err(Denial::TransactionFull.into());
         }
         let mut w = Writer::with_capacity(96);
-        w.raw(body).u64(self.next_index()).bytes(content);
+        w.raw(&request.body).u64(self.next_index()).bytes(content);
         let answer = self
             .ring
-            .seal_answer(day, tag, state.site(), transaction, w.as_slice())?;
+            .seal_answer(*day, tag, state.site(), transaction, w.as_slice())?;
         state.requests.push(Remembered {
             tag: tag.stored(),
-            rpc: call_code(rpc),
+            rpc: call_code(request.rpc),
+            owner: request.owner,
             at: self.now,
-            day,
+            day: *day,
             answer: answer.into_bytes(),
         });
         Ok(())

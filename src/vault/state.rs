@@ -3,7 +3,7 @@
 
 use crate::clock::Timestamp;
 use crate::codec::{Malformed, Reader, Writer};
-use crate::ids::Site;
+use crate::ids::{PrincipalId, Site};
 use crate::limits;
 use crate::payment::{DetailsKind, Expiry, Masked, Selector, Token};
 use crate::policy::{Grant, Purpose, Standing, Terms};
@@ -95,6 +95,8 @@ pub struct Remembered {
     pub tag: [u8; 16],
     /// Which call, as the number in [`super::commands::call_code`].
     pub rpc: u8,
+    /// Whose it is, as [`TransactionState::owner`] has it.
+    pub owner: u8,
     /// When it succeeded.
     pub at: Timestamp,
     /// Day of the replay key.
@@ -160,6 +162,30 @@ impl TransactionState {
             self.bytes += bytes;
         }
         fits
+    }
+
+    /// The number of a tied caller in the row: 0 the portal, then the parties in the order of the
+    /// terms.
+    pub fn owner(&self, caller: PrincipalId) -> u8 {
+        let party = self
+            .terms
+            .parties
+            .iter()
+            .position(|p| p.principal == caller);
+        party.map_or(0, |p| u8::try_from(p + 1).expect("bounded by PARTIES_MAX"))
+    }
+
+    /// Whether another request of `owner` can be remembered. What is left belongs to who comes
+    /// first, but for a few places for each other tied caller: nobody can take away another's
+    /// means to call at all.
+    pub fn has_room_for(&self, owner: u8) -> bool {
+        let of = |who: u8| self.requests.iter().filter(|r| r.owner == who).count();
+        let last = u8::try_from(self.terms.parties.len()).expect("bounded by PARTIES_MAX");
+        let kept: usize = (0..=last)
+            .filter(|who| *who != owner)
+            .map(|who| limits::REQUESTS_PER_CALLER_MIN.saturating_sub(of(who)))
+            .sum();
+        self.requests.len() + kept < limits::REQUESTS_REMEMBERED_MAX
     }
 
     /// Its site.
@@ -234,6 +260,7 @@ impl TransactionState {
         for request in &self.requests {
             w.raw(&request.tag)
                 .u8(request.rpc)
+                .u8(request.owner)
                 .u64(request.at.0)
                 .u32(request.day)
                 .bytes(&request.answer);
@@ -269,6 +296,7 @@ impl TransactionState {
             requests.push(Remembered {
                 tag: r.array()?,
                 rpc: r.u8()?,
+                owner: r.u8()?,
                 at: Timestamp(r.u64()?),
                 day: r.u32()?,
                 answer: r.bytes()?.to_vec(),

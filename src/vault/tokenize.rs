@@ -64,7 +64,7 @@ impl Batch<'_> {
                 &body,
                 entry,
             )?;
-            let (tag, day) = match retry {
+            let new = match retry {
                 Retry::Earlier(earlier) => {
                     let Ok(parts) = <&[u8; 32]>::try_from(&earlier.content[..]) else {
                         return Err(batch.alarm(entry, "remembered token: content"));
@@ -78,7 +78,7 @@ impl Batch<'_> {
                         replayed: true,
                     }));
                 }
-                Retry::New(tag, day) => (tag, day),
+                Retry::New(new) => new,
             };
             let replaced = match given.replaces {
                 None => None,
@@ -103,7 +103,7 @@ impl Batch<'_> {
                 return Err(Denial::TransactionFull.into());
             }
             let parts = token.parts();
-            batch.remember(state, id, Rpc::Tokenize, &tag, day, &body, &parts[..])?;
+            batch.remember(state, id, &new, &parts[..])?;
 
             // From here on nothing fails: the state may change.
             if let Some(old) = replaced {

@@ -118,8 +118,8 @@ impl Batch<'_> {
                     entry: earlier.entry,
                     replayed: true,
                 })),
-                Retry::New(tag, day) => {
-                    batch.remember(state, id, Rpc::ReportOutcome, &tag, day, &body, &[])?;
+                Retry::New(new) => {
+                    batch.remember(state, id, &new, &[])?;
                     if result == WorkResult::Succeeded {
                         batch
                             .effects

@@ -325,14 +325,37 @@ fn a_transaction_remembers_24_successes_and_says_when_it_is_full() {
     }
     let transaction = home.open_with("shop", terms).expect("opened");
     let token = home.tokenize(transaction, visa());
-    // The tokenization is the first of the 24.
-    for number in 0..23 {
+    // The tokenization is the first of the 24; three are kept for the portal, four for the other
+    // party, and nobody can take those.
+    for number in 0..16 {
         capture(&home, request(5_000 + number), transaction, &token).expect("released");
     }
     assert_eq!(
         denial(capture(&home, request(5_100), transaction, &token)),
         Denial::TransactionFull
     );
+    for number in 0..3 {
+        tokenize(&home, request(5_200 + number), transaction, visa(), None).expect("a token");
+    }
+    assert_eq!(
+        denial(capture(&home, request(5_101), transaction, &token)),
+        Denial::TransactionFull
+    );
+    for number in 0..5 {
+        let answer = home.redeem_as(
+            request(5_300 + number),
+            "bolt",
+            transaction,
+            &token,
+            Purpose::Payout,
+            &[Field::Number],
+        );
+        if number < 4 {
+            answer.expect("its own places are there");
+        } else {
+            assert_eq!(denial(answer), Denial::TransactionFull, "24 in all");
+        }
+    }
     assert!(
         capture(&home, request(5_007), transaction, &token)
             .expect("released")
@@ -341,7 +364,7 @@ fn a_transaction_remembers_24_successes_and_says_when_it_is_full() {
     );
     home.clock.pass_ms(DAY_MS);
     let got = capture(&home, request(5_100), transaction, &token).expect("released");
-    assert_eq!(got.uses_left, 100 - 24);
+    assert_eq!(got.uses_left, 100 - 17);
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub struct TokenRow {
 
 #[derive(Clone)]
 pub struct RequestRow {
-    head: [u8; 29],
+    head: [u8; 30],
     pub answer: Vec<u8>,
 }
 
