@@ -28,6 +28,7 @@ use crate::store::{CommitError, RoundId, Settled, Store, StoredValue, WriteSet};
 use arc_swap::ArcSwap;
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 /// How often a round is tried again after a conflict.
 const ATTEMPTS_MAX: u32 = 5;
@@ -761,35 +762,87 @@ pub enum Turn {
     Stop,
 }
 
+/// What the queue held.
+#[derive(Default)]
+struct Gathered {
+    asks: Vec<Ask>,
+    tick: bool,
+    stop: bool,
+}
+
+impl Gathered {
+    fn is_full(&self) -> bool {
+        self.stop || self.asks.len() >= limits::ROUND_COMMANDS_MAX
+    }
+
+    fn take_in(&mut self, turn: Turn) {
+        match turn {
+            Turn::Ask(ask) => self.asks.push(*ask),
+            Turn::Tick => self.tick = true,
+            Turn::Stop => self.stop = true,
+        }
+    }
+
+    /// Takes what is there already.
+    fn drain(&mut self, queue: &mut tokio::sync::mpsc::Receiver<Turn>) {
+        while !self.is_full() {
+            match queue.try_recv() {
+                Ok(turn) => self.take_in(turn),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Under load, lets a round grow to about what the last one was, for a few naps at the most
+    /// and only while more keeps coming: a round costs the disk the same however many share it.
+    /// After a round of a few nobody waits.
+    fn await_more(&mut self, last: usize, queue: &mut tokio::sync::mpsc::Receiver<Turn>) {
+        if last < GATHER_FROM {
+            return;
+        }
+        for _ in 0..GATHER_NAPS_MAX {
+            if self.is_full() || self.asks.len() >= last - last / 8 {
+                return;
+            }
+            let before = self.asks.len();
+            std::thread::sleep(GATHER_NAP);
+            self.drain(queue);
+            if self.asks.len() == before {
+                return;
+            }
+        }
+    }
+}
+
+/// Rounds of this many commands make the next one wait for as many.
+const GATHER_FROM: usize = 8;
+/// How long it waits at a time.
+const GATHER_NAP: Duration = Duration::from_micros(50);
+/// How often.
+const GATHER_NAPS_MAX: usize = 3;
+
 /// The committer's thread: drains the queue into rounds until it is told to stop, or nobody can
 /// send any more. A lone caller never waits for others; while one round is on its way to the disk
 /// the next one gathers.
 pub fn run(mut committer: Committer, mut queue: tokio::sync::mpsc::Receiver<Turn>) {
-    let mut asks = Vec::new();
-    let mut stop = false;
-    while !stop {
+    let mut last = 0;
+    loop {
         let Some(first) = queue.blocking_recv() else {
             break;
         };
-        let mut tick = false;
-        let mut next = Some(first);
-        while let Some(turn) = next {
-            match turn {
-                Turn::Ask(ask) => asks.push(*ask),
-                Turn::Tick => tick = true,
-                Turn::Stop => stop = true,
-            }
-            next = if stop || asks.len() >= limits::ROUND_COMMANDS_MAX {
-                None
-            } else {
-                queue.try_recv().ok()
-            };
+        let mut gathered = Gathered::default();
+        gathered.take_in(first);
+        gathered.drain(&mut queue);
+        if !gathered.asks.is_empty() {
+            gathered.await_more(last, &mut queue);
+            last = gathered.asks.len();
+            committer.round(gathered.asks);
         }
-        if !asks.is_empty() {
-            committer.round(std::mem::take(&mut asks));
-        }
-        if tick {
+        if gathered.tick {
             committer.tick();
+        }
+        if gathered.stop {
+            break;
         }
     }
     queue.close();

@@ -76,6 +76,9 @@ impl Batch<'_> {
         let mut new = None;
         // A request of yesterday was tagged with yesterday's key.
         for day in [today, today.saturating_sub(1)] {
+            if day != today && !state.requests.iter().any(|r| r.day == day) {
+                continue;
+            }
             let tag =
                 match self
                     .ring

@@ -230,7 +230,7 @@ impl TransactionState {
 
     /// The row's plaintext.
     pub fn encode(&self) -> SecretBuffer {
-        let mut w = Writer::with_capacity(limits::VALUE_BYTES_MAX);
+        let mut w = Writer::with_capacity(self.bytes);
         w.u8(1).u64(self.opened_at.0).u64(self.opened_entry);
         self.terms.encode_into(&mut w);
         w.u8(if self.closed { 2 } else { 1 })
