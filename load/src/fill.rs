@@ -151,8 +151,9 @@ pub async fn fill(args: FillArgs) -> Result<(), LoadError> {
     if !args.tokens.is_sorted() {
         return Err(LoadError::Usage("--tokens must ascend".to_owned()));
     }
+    let cores = machine::cores();
     let ground = args.place.ground()?;
-    let machine = Machine::look(&ground.dir)?;
+    let machine = Machine::look(&ground.dir, cores)?;
     let (mut server, mut dev) = children::vault(&ground.vault, ground.cores)?;
     let data = ground.vault.dir.join("data");
     let empty = machine::disk_bytes(&data);

@@ -25,11 +25,11 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Looks at it; writes and removes a file in `dir`.
+    /// Looks at it; writes and removes a file in `dir`. `cores` from before anything was pinned.
     ///
     /// # Errors
     /// When the file can't be written.
-    pub fn look(dir: &Path) -> Result<Machine, LoadError> {
+    pub fn look(dir: &Path, cores: usize) -> Result<Machine, LoadError> {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let cpu = cpuinfo
             .lines()
@@ -38,7 +38,7 @@ impl Machine {
         let uname = rustix::system::uname();
         Ok(Machine {
             cpu: cpu.to_owned(),
-            cores: cores(),
+            cores,
             kernel: format!(
                 "{} {}",
                 uname.sysname().to_string_lossy(),

@@ -219,8 +219,9 @@ fn echo_target(dir: &Path, endpoint: &str, pid: u32) -> Result<Target, LoadError
 /// When a server fails, or calls do.
 pub async fn run(args: RunArgs) -> Result<(), LoadError> {
     let uses = args.uses.uses()?;
+    let cores = machine::cores();
     let ground = args.place.ground()?;
-    let machine = Machine::look(&ground.dir)?;
+    let machine = Machine::look(&ground.dir, cores)?;
     let (vault_server, dev) = match &args.connect {
         Some(path) => (None, DevFile::read(path)?),
         None => {
