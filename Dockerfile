@@ -8,7 +8,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY . .
-RUN cargo build --release --locked --bin payvault \
+RUN cargo build --release --locked -p payvault --bin payvault \
     && install -D -m 0755 target/release/payvault /out/usr/local/bin/payvault \
     && install -D -m 0644 LICENSE /out/usr/share/doc/payvault/LICENSE \
     # Empty directories with the right owner: a new named volume takes it over.

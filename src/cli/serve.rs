@@ -71,7 +71,7 @@ async fn serve(
     if cfg!(feature = "fault-injection") {
         tracing::error!(
             alarm = "build",
-            "this binary was built for tests and can be made to lose data: build with `cargo build --release --locked`"
+            "this binary was built for tests and can be made to lose data: build with `cargo build --release --locked -p payvault`"
         );
     }
     tracing::info!(address = %config.listen, "serving");

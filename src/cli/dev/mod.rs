@@ -11,9 +11,10 @@ use super::settings::log_level;
 use super::{logging, runtime, serve};
 use crate::api::config::{Log, LogFormat, LogLevel};
 use crate::clock::Clock;
+use crate::limits;
 use clap::Args;
 use serde_json::json;
-use stage::Stage;
+use stage::{Stage, StageSettings};
 use std::path::PathBuf;
 
 /// Runs a vault to play with, until it is stopped.
@@ -26,6 +27,14 @@ pub struct DevArgs {
     /// Port on 127.0.0.1; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     port: u16,
+    /// Calls a second that each caller may make
+    #[arg(long, value_name = "COUNT", default_value_t = limits::CALLS_PER_SECOND_DEFAULT,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    calls_per_second: u32,
+    /// Memory for the store's cache, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = StageSettings::default().cache_mb,
+          value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
+    cache_mb: u32,
     /// How much is logged
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_level())]
     log_level: LogLevel,
@@ -48,7 +57,11 @@ pub fn run(args: DevArgs, output: Output) -> Result<(), CliError> {
             (made.path().to_owned(), Some(made))
         }
     };
-    let stage = Stage::set(&dir, Clock::system())?;
+    let settings = StageSettings {
+        calls_per_second: args.calls_per_second,
+        cache_mb: args.cache_mb,
+    };
+    let stage = Stage::set(&dir, Clock::system(), settings)?;
     runtime()?.block_on(async {
         let stop = serve::stop_signal()?;
         let running = stage.serve(args.port).await?;

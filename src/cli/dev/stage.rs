@@ -39,8 +39,23 @@ pub const CAST: [(&str, Role); 5] = [
 const RELEASE_MS_MAX: u64 = 30 * DAY_MS;
 /// How long the people's agreement is in force.
 const AGREEMENT_MS: u64 = 365 * DAY_MS;
-/// Memory for the engine's cache.
-const CACHE_BYTES: u64 = 64 << 20;
+/// What may be set of it.
+#[derive(Debug, Clone, Copy)]
+pub struct StageSettings {
+    /// Calls a second that each principal may make.
+    pub calls_per_second: u32,
+    /// Memory for the engine's cache, in MiB.
+    pub cache_mb: u32,
+}
+
+impl Default for StageSettings {
+    fn default() -> StageSettings {
+        StageSettings {
+            calls_per_second: limits::CALLS_PER_SECOND_DEFAULT,
+            cache_mb: 64,
+        }
+    }
+}
 
 /// A vault that is made and open, and everybody's files. Not served yet.
 pub struct Stage {
@@ -48,6 +63,7 @@ pub struct Stage {
     gate: Arc<Gate>,
     tls: Arc<Tls>,
     clock: Clock,
+    calls_per_second: u32,
     continued: bool,
     // Held as long as the vault is used: two on one directory would fight over dev.json.
     lock: File,
@@ -60,14 +76,14 @@ impl Stage {
     /// # Errors
     /// When another run uses the directory, its certificates are past their time, or the vault
     /// can't be made or refuses to open.
-    pub fn set(dir: &Path, clock: Clock) -> Result<Stage, CliError> {
+    pub fn set(dir: &Path, clock: Clock, settings: StageSettings) -> Result<Stage, CliError> {
         fs::create_dir_all(dir).map_err(CliError::file(dir))?;
         let dir = fs::canonicalize(dir).map_err(CliError::file(dir))?;
         refuse_foreign(&dir)?;
         let lock = lock(&dir)?;
         // Nobody serves yet, whatever an earlier run left.
         DevFile::remove(&dir).map_err(CliError::file(&dir))?;
-        let house = house(&dir, clock.clone());
+        let house = house(&dir, clock.clone(), settings.cache_mb);
         let continued = house.keys_dir.join("seal.json").exists();
         if !continued {
             make(&dir, &house)?;
@@ -81,6 +97,7 @@ impl Stage {
             gate: Arc::new(gate),
             tls: Arc::new(tls),
             clock,
+            calls_per_second: settings.calls_per_second,
             continued,
             lock,
         })
@@ -98,7 +115,7 @@ impl Stage {
             Arc::clone(&self.gate),
             self.tls,
             self.clock,
-            limits::CALLS_PER_SECOND_DEFAULT,
+            self.calls_per_second,
         );
         let (stop, stopped) = oneshot::channel::<()>();
         let served = tokio::spawn(node.run(listener, None, true, async {
@@ -222,7 +239,7 @@ fn tls_files(dir: &Path) -> TlsFiles {
     }
 }
 
-fn house(dir: &Path, clock: Clock) -> House {
+fn house(dir: &Path, clock: Clock, cache_mb: u32) -> House {
     House {
         data_dir: dir.join("data"),
         keys_dir: dir.join("keys"),
@@ -235,7 +252,7 @@ fn house(dir: &Path, clock: Clock) -> House {
                 .collect(),
             denials_per_minute: limits::DENIALS_PER_MINUTE,
         },
-        cache_bytes: CACHE_BYTES,
+        cache_bytes: u64::from(cache_mb) << 20,
         clock,
     }
 }
@@ -404,16 +421,16 @@ mod tests {
     fn a_second_run_goes_on_with_the_same_vault_and_two_at_once_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let describe = |stage: &Stage| stage.describe("https://127.0.0.1:1".into()).unwrap();
-        let first = Stage::set(dir.path(), Clock::system()).unwrap();
+        let first = Stage::set(dir.path(), Clock::system(), StageSettings::default()).unwrap();
         let made = describe(&first);
         assert!(!first.continued);
         assert_eq!(made.principals.len(), 5);
-        assert!(Stage::set(dir.path(), Clock::system()).is_err());
+        assert!(Stage::set(dir.path(), Clock::system(), StageSettings::default()).is_err());
 
         let by = vault::command::Caller::vault();
         first.gate.close(vault::command::Note::Stopped, by);
         drop(first);
-        let second = Stage::set(dir.path(), Clock::system()).unwrap();
+        let second = Stage::set(dir.path(), Clock::system(), StageSettings::default()).unwrap();
         assert!(second.continued);
         assert_eq!(describe(&second), made);
         for (name, one) in &made.principals {
