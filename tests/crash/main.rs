@@ -8,7 +8,11 @@
 #[path = "../powercut/children.rs"]
 mod children;
 mod dev;
+mod disk;
+mod full;
+mod orders;
 mod power;
+mod size;
 
 use dev::{Dev, request_id};
 use payvault::api::proto as pb;
