@@ -7,8 +7,10 @@
 #[allow(dead_code)] // shared with the power cuts of store and committer
 #[path = "../powercut/children.rs"]
 mod children;
+mod clock;
 mod dev;
 mod disk;
+mod files;
 mod full;
 mod orders;
 mod power;
