@@ -167,7 +167,17 @@ impl Dev {
         (of("VmRSS:"), of("VmHWM:"))
     }
 
-    /// TLS as `who`, with a certificate or without.
+    /// The CA that vouches for it.
+    pub fn roots(&self) -> rustls::RootCertStore {
+        use rustls::pki_types::pem::PemObject;
+        let pem = std::fs::read(self.dir.join("ca.pem")).expect("PEM");
+        let certificate = rustls::pki_types::CertificateDer::from_pem_slice(&pem).expect("PEM");
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(certificate).expect("a CA");
+        roots
+    }
+
+    /// TLS as `who`.
     pub fn tls(&self, who: &str) -> rustls::ClientConfig {
         let read = |name: String| std::fs::read_to_string(self.dir.join(name)).expect("PEM");
         client_config(

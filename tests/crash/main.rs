@@ -12,9 +12,11 @@ mod dev;
 mod disk;
 mod files;
 mod full;
+mod hostile;
 mod orders;
 mod power;
 mod size;
+mod wire;
 
 use dev::{Dev, request_id};
 use payvault::api::proto as pb;
