@@ -132,6 +132,9 @@ pub const HANDSHAKES_PER_ADDRESS_MAX: usize = 8;
 pub const HANDSHAKE_MS_MAX: u64 = 5_000;
 /// After its handshake, a connection that doesn't begin HTTP/2 within this is cut.
 pub const HTTP2_BEGIN_MS_MAX: u64 = 5_000;
+/// Bytes that a connection may bring without beginning a call; twice what its calls under way can.
+pub const BYTES_WITHOUT_CALL_MAX: u64 =
+    2 * CALLS_PER_CONNECTION_MAX as u64 * MESSAGE_BYTES_MAX as u64;
 /// A connection whose peer takes nothing of an answer for this long is cut.
 pub const ANSWER_STALL_MS_MAX: u64 = 30_000;
 /// Calls at once on one connection.

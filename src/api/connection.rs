@@ -11,7 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -64,7 +64,14 @@ pub struct Connection<S, I> {
     // Resolves when the connection is cut; `None` from then on.
     cut: Option<oneshot::Receiver<Infallible>>,
     beginning: Option<Beginning>,
+    idle: Option<Idle>,
     _place: Place,
+}
+
+/// Bounds what may come without a call: pings, settings, windows, without end.
+struct Idle {
+    bytes: Arc<AtomicU64>,
+    max: u64,
 }
 
 /// Waits for what every HTTP/2 client sends unasked.
@@ -119,8 +126,15 @@ impl<S, I> Connection<S, I> {
             info,
             cut: Some(cut),
             beginning: Some(beginning),
+            idle: None,
             _place: place,
         }
+    }
+
+    /// Cuts it when more than `max` bytes came since `bytes` was set to 0.
+    pub(super) fn with_idle_bytes(mut self, bytes: Arc<AtomicU64>, max: u64) -> Connection<S, I> {
+        self.idle = Some(Idle { bytes, max });
+        self
     }
 
     /// An error once the connection is cut. Called wherever hyper polls, since a peer that
@@ -158,6 +172,13 @@ impl<S: AsyncRead + Unpin, I: Unpin> AsyncRead for Connection<S, I> {
             && let Some(beginning) = self.beginning.take()
         {
             self.beginning = beginning.read(bytes);
+        }
+        if bytes > 0
+            && let Some(idle) = &self.idle
+            && idle.bytes.fetch_add(bytes as u64, Ordering::Relaxed) > idle.max
+        {
+            self.cut = None;
+            return Poll::Ready(self.check(cx));
         }
         read
     }

@@ -40,6 +40,8 @@ pub struct Bounds {
     pub handshake: Duration,
     /// After its handshake, a connection that doesn't begin HTTP/2 within this is cut.
     pub begin: Duration,
+    /// A connection that brings more bytes than this without beginning a call is cut.
+    pub bytes_without_call: u64,
     /// A connection whose peer takes nothing of an answer for this long is cut.
     pub stall: Duration,
     /// After this, a connection is asked to end (GOAWAY) and takes no new calls.
@@ -62,6 +64,7 @@ impl Default for Bounds {
             handshakes_per_address: limits::HANDSHAKES_PER_ADDRESS_MAX,
             handshake: Duration::from_millis(limits::HANDSHAKE_MS_MAX),
             begin: Duration::from_millis(limits::HTTP2_BEGIN_MS_MAX),
+            bytes_without_call: limits::BYTES_WITHOUT_CALL_MAX,
             stall: Duration::from_millis(limits::ANSWER_STALL_MS_MAX),
             connection_age: Duration::from_millis(limits::CONNECTION_AGE_MS_MAX),
             connection_grace: Duration::from_millis(limits::CONNECTION_GRACE_MS_MAX),
@@ -259,7 +262,9 @@ impl Doorkeeper {
                 () = stalled => {}
             }
         };
-        Ok(Connection::until(end, stream, peer, beginning, place))
+        let idle = peer.pulse.idle_bytes.clone();
+        Ok(Connection::until(end, stream, peer, beginning, place)
+            .with_idle_bytes(idle, self.bounds.bytes_without_call))
     }
 }
 

@@ -1,4 +1,5 @@
-//! Whether a connection's peer takes the answers that it asked for. HTTP/2 lets it withhold that for
+//! Whether a connection's peer does what connections are for: it begins calls, and takes the answers
+//! that it asked for. HTTP/2 lets it withhold that for
 //! ever while it answers pings: a window of nothing. Its calls, and an export's place, would be held
 //! for as long as the connection lives.
 //!
@@ -24,6 +25,8 @@ pub(super) struct Pulse {
     untaken: AtomicUsize,
     /// Monotonic time at which a piece was last laid there or taken.
     moved_ms: AtomicU64,
+    /// Bytes that came since a call was begun last.
+    pub(super) idle_bytes: Arc<AtomicU64>,
 }
 
 impl Pulse {
@@ -81,6 +84,9 @@ where
 
     fn call(&mut self, request: Request<B>) -> Answering<S::Future> {
         let peer = request.extensions().get::<Arc<PeerInfo>>().cloned();
+        if let Some(peer) = &peer {
+            peer.pulse.idle_bytes.store(0, Ordering::Relaxed);
+        }
         Answering {
             inner: self.inner.call(request),
             peer,

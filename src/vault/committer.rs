@@ -9,6 +9,7 @@ use super::batch::{Batch, Effect, No, Surroundings, log_bucket};
 use super::codes::SecurityCodes;
 use super::command::{Ask, Caller, Done, Note, Refusal, Work};
 use super::commands::{bucket_of, transactions_of};
+use super::fair::Fair;
 use super::floods::Floods;
 use super::head::Head;
 use super::load::{LoadError, Loaded, Tiles, load, make_whole, read_head};
@@ -763,30 +764,41 @@ pub enum Turn {
 
 /// The committer's thread: drains the queue into rounds until it is told to stop, or nobody can
 /// send any more. A lone caller never waits for others; while one round is on its way to the disk
-/// the next one gathers.
+/// the next one gathers. Each round takes from the principals in turns.
 pub fn run(mut committer: Committer, mut queue: tokio::sync::mpsc::Receiver<Turn>) {
-    let mut asks = Vec::new();
-    let mut stop = false;
-    while !stop {
-        let Some(first) = queue.blocking_recv() else {
-            break;
-        };
+    let mut waiting = Fair::default();
+    let (mut stop, mut gone) = (false, false);
+    while !(stop || gone) {
         let mut tick = false;
-        let mut next = Some(first);
+        // The vault's own notes: few, never held up, and the one that it ends with is the last.
+        let mut notes = Vec::new();
+        let mut next = match waiting.is_empty() {
+            true => queue.blocking_recv(),
+            false => queue.try_recv().ok(),
+        };
+        gone = next.is_none() && waiting.is_empty();
         while let Some(turn) = next {
             match turn {
-                Turn::Ask(ask) => asks.push(*ask),
+                Turn::Ask(ask) if ask.share.is_none() => notes.push(*ask),
+                Turn::Ask(ask) => waiting.put(*ask),
                 Turn::Tick => tick = true,
                 Turn::Stop => stop = true,
             }
-            next = if stop || asks.len() >= limits::ROUND_COMMANDS_MAX {
-                None
-            } else {
-                queue.try_recv().ok()
-            };
+            next = if stop { None } else { queue.try_recv().ok() };
         }
-        if !asks.is_empty() {
-            committer.round(std::mem::take(&mut asks));
+        // Told to stop, it still does what came before.
+        loop {
+            let mut asks = waiting.take(limits::ROUND_COMMANDS_MAX);
+            let last = !stop || waiting.is_empty();
+            if last {
+                asks.append(&mut notes);
+            }
+            if !asks.is_empty() {
+                committer.round(asks);
+            }
+            if last {
+                break;
+            }
         }
         if tick {
             committer.tick();

@@ -577,6 +577,36 @@ async fn a_connection_that_does_not_begin_http2_is_cut() {
 }
 
 #[tokio::test]
+async fn a_connection_that_brings_much_and_begins_no_call_is_cut() {
+    let world = World::new(Wish {
+        bounds: Bounds {
+            bytes_without_call: 100_000,
+            ..Bounds::default()
+        },
+        ..Wish::default()
+    })
+    .await;
+    let channel = world.channel(world.client()).await;
+    let mut stream = world.tls(world.client()).await;
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    stream.write_all(preface).await.unwrap();
+    let (mut reads, mut writes) = tokio::io::split(stream);
+    let ping = b"\0\0\x08\x06\0\0\0\0\0pingping".repeat(100);
+    let reading = async {
+        let mut answers = Vec::new();
+        let _ = reads.read_to_end(&mut answers).await;
+        answers.len()
+    };
+    let writing = async { while writes.write_all(&ping).await.is_ok() {} };
+    let (answered, ()) = within(async { tokio::join!(reading, writing) }).await;
+    assert!(answered > 17 * 1_000, "the first were answered: {answered}");
+    // One that brings as much with its calls stays.
+    for _ in 0..1_000 {
+        assert!(call(channel.clone(), "/test.Probe/Peer").await.is_some());
+    }
+}
+
+#[tokio::test]
 async fn a_peer_that_takes_nothing_of_its_answer_is_cut() {
     let world = World::new(Wish {
         bounds: Bounds {
