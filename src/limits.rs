@@ -123,16 +123,30 @@ pub const MESSAGE_BYTES_MAX: usize = 64 << 10;
 pub const CONNECTIONS_MAX: usize = 1_024;
 /// Of these, how many one address may hold (of IPv6, one network of 64 bits).
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
+/// Of these, how many one client may hold, whatever addresses it comes from: all that present one
+/// URI of one CA.
+pub const CONNECTIONS_PER_CLIENT_MAX: usize = 256;
 /// Handshakes at once.
 pub const HANDSHAKES_MAX: usize = 64;
 /// Of these, how many one address may hold (of IPv6, one network of 64 bits).
 pub const HANDSHAKES_PER_ADDRESS_MAX: usize = 8;
 /// A TLS handshake that takes longer is dropped.
 pub const HANDSHAKE_MS_MAX: u64 = 5_000;
+/// After its handshake, a connection that doesn't begin HTTP/2 within this is cut.
+pub const HTTP2_BEGIN_MS_MAX: u64 = 5_000;
+/// Bytes that a connection may bring without beginning a call; twice what its calls under way can.
+pub const BYTES_WITHOUT_CALL_MAX: u64 =
+    2 * CALLS_PER_CONNECTION_MAX as u64 * MESSAGE_BYTES_MAX as u64;
+/// A connection whose peer takes nothing of an answer for this long is cut.
+pub const ANSWER_STALL_MS_MAX: u64 = 30_000;
 /// Calls at once on one connection.
 pub const CALLS_PER_CONNECTION_MAX: u32 = 256;
 /// Bytes of a request's header list.
 pub const HEADER_BYTES_MAX: u32 = 16 << 10;
+/// Calls that a peer has taken back before they were begun; one more ends its connection.
+pub const RESETS_WAITING_MAX: usize = 20;
+/// Calls of one connection that end with an error of the peer's in HTTP/2; one more ends it.
+pub const STREAM_ERRORS_MAX: usize = 256;
 /// A call takes no longer than this.
 pub const DEADLINE_MS_MAX: u64 = 30_000;
 /// A connection lives no longer than this (certificates are looked at again).

@@ -3,6 +3,7 @@
 
 use super::crowd::Place;
 use super::identity::PeerIdentity;
+use super::pulse::Pulse;
 use crate::clock::Timestamp;
 use std::convert::Infallible;
 use std::future::Future;
@@ -10,7 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -25,6 +26,8 @@ pub struct PeerInfo {
     pub identity: PeerIdentity,
     /// Where the connection comes from.
     pub address: SocketAddr,
+    /// Whether it takes its answers.
+    pub(super) pulse: Pulse,
     withdrawn: AtomicBool,
 }
 
@@ -34,6 +37,7 @@ impl PeerInfo {
         PeerInfo {
             identity,
             address,
+            pulse: Pulse::default(),
             withdrawn: AtomicBool::new(false),
         }
     }
@@ -59,7 +63,44 @@ pub struct Connection<S, I> {
     info: I,
     // Resolves when the connection is cut; `None` from then on.
     cut: Option<oneshot::Receiver<Infallible>>,
+    beginning: Option<Beginning>,
+    idle: Option<Idle>,
     _place: Place,
+}
+
+/// Bounds what may come without a call: pings, settings, windows, without end.
+struct Idle {
+    bytes: Arc<AtomicU64>,
+    max: u64,
+}
+
+/// Waits for what every HTTP/2 client sends unasked.
+pub(super) struct Beginning {
+    missing: usize,
+    begun: oneshot::Sender<()>,
+}
+
+/// Bytes of an HTTP/2 client's preface and of the least SETTINGS frame (RFC 9113 3.4).
+const PREFACE_BYTES: usize = 24 + 9;
+
+impl Beginning {
+    /// Counts what is read; the receiver hears when HTTP/2 has begun.
+    pub(super) fn watch() -> (Beginning, oneshot::Receiver<()>) {
+        let (begun, begins) = oneshot::channel();
+        let missing = PREFACE_BYTES;
+        (Beginning { missing, begun }, begins)
+    }
+
+    /// `bytes` more were read; itself while there are too few.
+    fn read(mut self, bytes: usize) -> Option<Beginning> {
+        self.missing = self.missing.saturating_sub(bytes);
+        if self.missing > 0 {
+            return Some(self);
+        }
+        // Nobody hears it when the connection was cut meanwhile.
+        let _ = self.begun.send(());
+        None
+    }
 }
 
 impl<S, I> Connection<S, I> {
@@ -69,6 +110,7 @@ impl<S, I> Connection<S, I> {
         end: impl Future<Output = ()> + Send + 'static,
         stream: S,
         info: I,
+        beginning: Beginning,
         place: Place,
     ) -> Connection<S, I> {
         let (mut alive, cut) = oneshot::channel();
@@ -83,8 +125,16 @@ impl<S, I> Connection<S, I> {
             stream,
             info,
             cut: Some(cut),
+            beginning: Some(beginning),
+            idle: None,
             _place: place,
         }
+    }
+
+    /// Cuts it when more than `max` bytes came since `bytes` was set to 0.
+    pub(super) fn with_idle_bytes(mut self, bytes: Arc<AtomicU64>, max: u64) -> Connection<S, I> {
+        self.idle = Some(Idle { bytes, max });
+        self
     }
 
     /// An error once the connection is cut. Called wherever hyper polls, since a peer that
@@ -115,7 +165,22 @@ impl<S: AsyncRead + Unpin, I: Unpin> AsyncRead for Connection<S, I> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.check(cx)?;
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let bytes = buffer.filled().len() - before;
+        if bytes > 0
+            && let Some(beginning) = self.beginning.take()
+        {
+            self.beginning = beginning.read(bytes);
+        }
+        if bytes > 0
+            && let Some(idle) = &self.idle
+            && idle.bytes.fetch_add(bytes as u64, Ordering::Relaxed) > idle.max
+        {
+            self.cut = None;
+            return Poll::Ready(self.check(cx));
+        }
+        read
     }
 }
 

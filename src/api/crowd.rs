@@ -1,65 +1,79 @@
-//! How many places one address holds, so that one host can't take those of all others.
+//! How many places one address or client holds, so that one can't take those of all others.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::OwnedSemaphorePermit;
 
-/// Places of which each address gets a bounded number. It remembers only addresses that hold some.
-pub(super) struct Crowd {
+/// Places of which each holder gets a bounded number. It remembers only those who hold some.
+pub(super) struct Crowd<K: Eq + Hash> {
     each_max: usize,
-    held: Mutex<HashMap<IpAddr, usize>>,
+    held: Mutex<HashMap<K, usize>>,
 }
 
-/// One place of an address; given back when dropped.
-pub(super) struct Spot {
-    crowd: Arc<Crowd>,
-    address: IpAddr,
+/// One place of a holder; given back when dropped.
+pub(super) struct Spot<K: Eq + Hash> {
+    crowd: Arc<Crowd<K>>,
+    holder: K,
 }
 
-/// A place among all connections, and one among those of the same address where these are counted.
+/// Who a client is, wherever it comes from: its CA's key and its URI.
+pub(super) type ClientKey = ([u8; 32], String);
+
+/// A place among all connections, and one each among those of the same address and of the same
+/// client where these are counted.
 pub(super) struct Place {
     pub(super) _among_all: OwnedSemaphorePermit,
-    pub(super) _of_address: Option<Spot>,
+    pub(super) _of_address: Option<Spot<IpAddr>>,
+    pub(super) of_client: Option<Spot<ClientKey>>,
 }
 
-impl Crowd {
-    /// At most `each_max` places an address.
-    pub(super) fn new(each_max: usize) -> Arc<Crowd> {
+impl<K: Eq + Hash + Clone> Crowd<K> {
+    /// At most `each_max` places a holder.
+    pub(super) fn new(each_max: usize) -> Arc<Crowd<K>> {
         Arc::new(Crowd {
             each_max,
             held: Mutex::default(),
         })
     }
 
-    /// A place for `address`; `None` when it holds as many as it may.
-    pub(super) fn enter(self: &Arc<Crowd>, address: IpAddr) -> Option<Spot> {
-        let address = host(address);
+    /// A place for `holder`; `None` when it holds as many as it may.
+    pub(super) fn take(self: &Arc<Crowd<K>>, holder: K) -> Option<Spot<K>> {
         let mut held = self.lock();
-        let count = held.get(&address).copied().unwrap_or(0);
+        let count = held.get(&holder).copied().unwrap_or(0);
         if count >= self.each_max {
             return None;
         }
-        held.insert(address, count + 1);
+        held.insert(holder.clone(), count + 1);
         Some(Spot {
             crowd: Arc::clone(self),
-            address,
+            holder,
         })
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+impl Crowd<IpAddr> {
+    /// A place for the host at `address`; `None` when it holds as many as it may.
+    pub(super) fn enter(self: &Arc<Crowd<IpAddr>>, address: IpAddr) -> Option<Spot<IpAddr>> {
+        self.take(host(address))
+    }
+}
+
+impl<K: Eq + Hash> Crowd<K> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, usize>> {
         // A count has no half-done state worth refusing.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Spot {
+impl<K: Eq + Hash> Drop for Spot<K> {
     fn drop(&mut self) {
         let mut held = self.crowd.lock();
-        match held.get_mut(&self.address) {
+        match held.get_mut(&self.holder) {
             Some(count) if *count > 1 => *count -= 1,
             _ => {
-                held.remove(&self.address);
+                held.remove(&self.holder);
             }
         }
     }

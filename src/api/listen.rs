@@ -3,8 +3,8 @@
 //! are bounded too, and each holds its place until it ends. One address gets a part of either only:
 //! a single host can't keep the others out.
 
-use super::connection::{Connection, PeerInfo, TlsConnection};
-use super::crowd::{Crowd, Place};
+use super::connection::{Beginning, Connection, PeerInfo, TlsConnection};
+use super::crowd::{ClientKey, Crowd, Place};
 use super::refusal::{Refusal, RefusedHandshakes};
 use super::tls::{ALPN_H2, Tls, Trust};
 use crate::clock::Clock;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::Stream;
@@ -30,12 +30,20 @@ pub struct Bounds {
     /// Of these, how many one address may hold; one more is closed at once. Loopback is an address
     /// as any other, so what loads a vault from one host may want more.
     pub connections_per_address: usize,
+    /// Of these, how many one client may hold; one more is closed after its handshake.
+    pub connections_per_client: usize,
     /// Handshakes at once; further ones wait in the kernel's queue.
     pub handshakes_max: usize,
     /// Of these, how many one address may hold; one more is closed at once.
     pub handshakes_per_address: usize,
     /// A handshake that takes longer is dropped.
     pub handshake: Duration,
+    /// After its handshake, a connection that doesn't begin HTTP/2 within this is cut.
+    pub begin: Duration,
+    /// A connection that brings more bytes than this without beginning a call is cut.
+    pub bytes_without_call: u64,
+    /// A connection whose peer takes nothing of an answer for this long is cut.
+    pub stall: Duration,
     /// After this, a connection is asked to end (GOAWAY) and takes no new calls.
     pub connection_age: Duration,
     /// After its age, calls under way have this long; then it is cut.
@@ -51,9 +59,13 @@ impl Default for Bounds {
         Bounds {
             connections_max: limits::CONNECTIONS_MAX,
             connections_per_address: limits::CONNECTIONS_PER_ADDRESS_MAX,
+            connections_per_client: limits::CONNECTIONS_PER_CLIENT_MAX,
             handshakes_max: limits::HANDSHAKES_MAX,
             handshakes_per_address: limits::HANDSHAKES_PER_ADDRESS_MAX,
             handshake: Duration::from_millis(limits::HANDSHAKE_MS_MAX),
+            begin: Duration::from_millis(limits::HTTP2_BEGIN_MS_MAX),
+            bytes_without_call: limits::BYTES_WITHOUT_CALL_MAX,
+            stall: Duration::from_millis(limits::ANSWER_STALL_MS_MAX),
             connection_age: Duration::from_millis(limits::CONNECTION_AGE_MS_MAX),
             connection_grace: Duration::from_millis(limits::CONNECTION_GRACE_MS_MAX),
             deadline: Duration::from_millis(limits::DEADLINE_MS_MAX),
@@ -115,8 +127,17 @@ pub(super) fn accept_plain(
             let place = Place {
                 _among_all: place,
                 _of_address: None,
+                of_client: None,
             };
-            let connection = Connection::until(cut(cut_all.clone()), stream, (), place);
+            let (beginning, begins) = Beginning::watch();
+            let cut_all = cut(cut_all.clone());
+            let end = async move {
+                tokio::select! {
+                    () = cut_all => {}
+                    () = unbegun(begins, Duration::from_millis(limits::HTTP2_BEGIN_MS_MAX)) => {}
+                }
+            };
+            let connection = Connection::until(end, stream, (), beginning, place);
             if ready.send(connection).await.is_err() {
                 return;
             }
@@ -137,6 +158,7 @@ async fn accept_loop(
     let turns = Arc::new(Semaphore::new(door.bounds.handshakes_max));
     let connected = Crowd::new(door.bounds.connections_per_address);
     let greeting = Crowd::new(door.bounds.handshakes_per_address);
+    let clients = Crowd::new(door.bounds.connections_per_client);
     // Owned here, so that the handshakes end with the loop.
     let mut handshakes = JoinSet::new();
     loop {
@@ -159,10 +181,11 @@ async fn accept_loop(
         let place = Place {
             _among_all: among_all,
             _of_address: Some(of_address),
+            of_client: None,
         };
-        let (door, ready) = (door.clone(), ready.clone());
+        let (door, ready, clients) = (door.clone(), ready.clone(), clients.clone());
         handshakes.spawn(async move {
-            match door.let_in(stream, address, place).await {
+            match door.let_in(stream, address, place, &clients).await {
                 Ok(connection) => {
                     drop((turn, greeting));
                     // An error means that the server is gone, and the connection with it.
@@ -193,7 +216,8 @@ impl Doorkeeper {
         self: &Arc<Doorkeeper>,
         stream: TcpStream,
         address: SocketAddr,
-        place: Place,
+        mut place: Place,
+        clients: &Arc<Crowd<ClientKey>>,
     ) -> Result<TlsConnection, Refusal> {
         // Watched from before the handshake, so that no reload falls between the two.
         let mut trust = self.tls.watch();
@@ -220,18 +244,45 @@ impl Doorkeeper {
             .ok_or(Refusal::NoCertificate)?
             .clone();
 
+        let client = (identity.issuer_key, identity.uri.clone());
+        place.of_client = Some(clients.take(client).ok_or(Refusal::Full)?);
         let peer = Arc::new(PeerInfo::new(identity, address));
         let age = self.bounds.connection_age + self.bounds.connection_grace;
         let cut_all = cut(self.cut_all.clone());
         let distrusted = distrusted(trust, leaf, peer.clone(), self.clock.clone());
+        let (beginning, begins) = Beginning::watch();
+        let unbegun = unbegun(begins, self.bounds.begin);
+        let stalled = stalled(peer.clone(), self.clock.clone(), self.bounds.stall);
         let end = async move {
             tokio::select! {
                 () = tokio::time::sleep(age) => {}
                 () = cut_all => {}
                 () = distrusted => {}
+                () = unbegun => {}
+                () = stalled => {}
             }
         };
-        Ok(Connection::until(end, stream, peer, place))
+        let idle = peer.pulse.idle_bytes.clone();
+        Ok(Connection::until(end, stream, peer, beginning, place)
+            .with_idle_bytes(idle, self.bounds.bytes_without_call))
+    }
+}
+
+/// Completes when HTTP/2 didn't begin within `bound`. Later silence is found by pings.
+async fn unbegun(begins: oneshot::Receiver<()>, bound: Duration) {
+    if tokio::time::timeout(bound, begins).await.is_ok() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Completes when `peer` took nothing of its answers for `bound`: it holds calls, and an export its
+/// place, without end otherwise. Looks four times in that time.
+async fn stalled(peer: Arc<PeerInfo>, clock: Clock, bound: Duration) {
+    loop {
+        tokio::time::sleep(bound / 4).await;
+        if peer.pulse.still_ms(clock.monotonic_ms()) >= bound.as_millis() as u64 {
+            return;
+        }
     }
 }
 

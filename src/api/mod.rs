@@ -18,6 +18,7 @@ pub mod proto {
     tonic::include_proto!("payvault.v1");
     include!(concat!(env!("OUT_DIR"), "/debug.rs"));
 }
+mod pulse;
 pub mod rate;
 pub mod refusal;
 pub mod server;

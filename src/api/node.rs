@@ -72,9 +72,11 @@ impl Node {
             clock,
             bounds: Bounds::default(),
         };
-        let ticking = tokio::spawn(tick(Arc::clone(&gate), refused));
+        let ticking = tokio::spawn(tick(Arc::clone(&gate), Arc::clone(&refused)));
         let ended = serve(serving, shutdown).await;
         ticking.abort();
+        // The last minute's, too: a restart must not be a way to leave no trace.
+        note_refused(&gate, &refused).await;
         let closed =
             tokio::task::spawn_blocking(move || gate.close(Note::Stopped, Caller::vault())).await;
         if closed.is_err() {
@@ -119,25 +121,31 @@ async fn tick(gate: Arc<Gate>, refused: Arc<RefusedHandshakes>) {
         count += 1;
         let Some(vault) = gate.vault() else { continue };
         vault.tick();
-        if !count.is_multiple_of(60) {
-            continue;
+        if count.is_multiple_of(60) {
+            note_refused(&gate, &refused).await;
         }
-        let counts: Vec<(String, u64)> = refused
-            .take()
-            .into_iter()
-            .map(|c| {
-                let origin = c
-                    .origin
-                    .map_or_else(|| "others".to_owned(), |ip| ip.to_string());
-                (format!("{origin} {}", c.refusal.as_str()), c.count)
-            })
-            .collect();
-        if counts.is_empty() {
-            continue;
-        }
-        let note = Work::Note(Note::Handshakes(counts));
-        if let Err(error) = vault.ask(Caller::vault(), note, u64::MAX).await {
-            tracing::warn!(%error, "refused handshakes could not be noted");
-        }
+    }
+}
+
+/// Enters the handshakes that were refused since the last time; while the vault is sealed they are
+/// counted on.
+async fn note_refused(gate: &Gate, refused: &RefusedHandshakes) {
+    let Some(vault) = gate.vault() else { return };
+    let counts: Vec<(String, u64)> = refused
+        .take()
+        .into_iter()
+        .map(|c| {
+            let origin = c
+                .origin
+                .map_or_else(|| "others".to_owned(), |ip| ip.to_string());
+            (format!("{origin} {}", c.refusal.as_str()), c.count)
+        })
+        .collect();
+    if counts.is_empty() {
+        return;
+    }
+    let note = Work::Note(Note::Handshakes(counts));
+    if let Err(error) = vault.ask(Caller::vault(), note, u64::MAX).await {
+        tracing::warn!(%error, "refused handshakes could not be noted");
     }
 }

@@ -4,6 +4,7 @@
 use super::deadline::DeadlineLayer;
 use super::health::{Health, State};
 use super::listen::{Bounds, Doorkeeper, accept_plain, accept_tls};
+use super::pulse::PulseLayer;
 use super::refusal::RefusedHandshakes;
 use super::tls::Tls;
 use crate::clock::Clock;
@@ -130,6 +131,7 @@ pub async fn serve(
     );
     let server = http2()
         .max_connection_age(bounds.connection_age)
+        .layer(PulseLayer::new(clock.clone()))
         .layer(DeadlineLayer::new(clock, bounds.deadline))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, async {
@@ -180,6 +182,9 @@ fn http2() -> Server {
     Server::builder()
         .max_concurrent_streams(limits::CALLS_PER_CONNECTION_MAX)
         .http2_max_header_list_size(limits::HEADER_BYTES_MAX)
+        .http2_max_pending_accept_reset_streams(Some(limits::RESETS_WAITING_MAX))
+        // Unbounded unless it is set (CVE-2025-8671).
+        .http2_max_local_error_reset_streams(Some(limits::STREAM_ERRORS_MAX))
         .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
         .http2_keepalive_interval(Some(Duration::from_millis(limits::KEEPALIVE_MS)))

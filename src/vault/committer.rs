@@ -9,6 +9,7 @@ use super::batch::{Batch, Effect, No, Surroundings, log_bucket};
 use super::codes::SecurityCodes;
 use super::command::{Ask, Caller, Done, Note, Refusal, Work};
 use super::commands::{bucket_of, transactions_of};
+use super::fair::Fair;
 use super::floods::Floods;
 use super::head::Head;
 use super::load::{LoadError, Loaded, Tiles, load, make_whole, read_head};
@@ -29,6 +30,7 @@ use arc_swap::ArcSwap;
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+use tokio::sync::mpsc::Receiver;
 
 /// How often a round is tried again after a conflict.
 const ATTEMPTS_MAX: u32 = 5;
@@ -762,55 +764,89 @@ pub enum Turn {
     Stop,
 }
 
-/// What the queue held.
-#[derive(Default)]
-struct Gathered {
-    asks: Vec<Ask>,
+/// What the committer's thread has taken from the queue and not done yet.
+struct Inbox {
+    queue: Receiver<Turn>,
+    waiting: Fair,
+    /// The vault's own notes: few, never held up, and the one that it ends with is the last.
+    notes: Vec<Ask>,
     tick: bool,
     stop: bool,
 }
 
-impl Gathered {
-    fn is_full(&self) -> bool {
-        self.stop || self.asks.len() >= limits::ROUND_COMMANDS_MAX
-    }
-
-    fn take_in(&mut self, turn: Turn) {
-        match turn {
-            Turn::Ask(ask) => self.asks.push(*ask),
-            Turn::Tick => self.tick = true,
-            Turn::Stop => self.stop = true,
+impl Inbox {
+    fn new(queue: Receiver<Turn>) -> Inbox {
+        Inbox {
+            queue,
+            waiting: Fair::default(),
+            notes: Vec::new(),
+            tick: false,
+            stop: false,
         }
     }
 
-    /// Takes what is there already.
-    fn drain(&mut self, queue: &mut tokio::sync::mpsc::Receiver<Turn>) {
-        while !self.is_full() {
-            match queue.try_recv() {
+    fn len(&self) -> usize {
+        self.waiting.len() + self.notes.len()
+    }
+
+    /// Waits until there is something to do; false when nobody can send any more.
+    fn wait(&mut self) -> bool {
+        if self.len() == 0 {
+            match self.queue.blocking_recv() {
+                Some(turn) => self.take_in(turn),
+                None => return false,
+            }
+        }
+        self.drain();
+        true
+    }
+
+    /// Takes what is there already, up to as many as the queue itself may hold.
+    fn drain(&mut self) {
+        while !self.stop && self.len() < limits::QUEUE_COMMANDS_MAX {
+            match self.queue.try_recv() {
                 Ok(turn) => self.take_in(turn),
                 Err(_) => return,
             }
         }
     }
 
+    fn take_in(&mut self, turn: Turn) {
+        match turn {
+            Turn::Ask(ask) if ask.share.is_none() => self.notes.push(*ask),
+            Turn::Ask(ask) => self.waiting.put(*ask),
+            Turn::Tick => self.tick = true,
+            Turn::Stop => self.stop = true,
+        }
+    }
+
     /// Under load, lets a round grow to about what the last one was, for a few naps at the most
     /// and only while more keeps coming: a round costs the disk the same however many share it.
     /// After a round of a few nobody waits.
-    fn await_more(&mut self, last: usize, queue: &mut tokio::sync::mpsc::Receiver<Turn>) {
+    fn await_more(&mut self, last: usize) {
         if last < GATHER_FROM {
             return;
         }
         for _ in 0..GATHER_NAPS_MAX {
-            if self.is_full() || self.asks.len() >= last - last / 8 {
+            let before = self.len();
+            if self.stop || before == 0 || before >= last - last / 8 {
                 return;
             }
-            let before = self.asks.len();
             std::thread::sleep(GATHER_NAP);
-            self.drain(queue);
-            if self.asks.len() == before {
+            self.drain();
+            if self.len() == before {
                 return;
             }
         }
+    }
+
+    /// The next round's commands, from the principals in turns.
+    fn take(&mut self) -> Vec<Ask> {
+        let mut asks = self.waiting.take(limits::ROUND_COMMANDS_MAX);
+        if !self.stop || self.waiting.is_empty() {
+            asks.append(&mut self.notes);
+        }
+        asks
     }
 }
 
@@ -823,28 +859,26 @@ const GATHER_NAPS_MAX: usize = 3;
 
 /// The committer's thread: drains the queue into rounds until it is told to stop, or nobody can
 /// send any more. A lone caller never waits for others; while one round is on its way to the disk
-/// the next one gathers.
-pub fn run(mut committer: Committer, mut queue: tokio::sync::mpsc::Receiver<Turn>) {
+/// the next one gathers. Each round takes from the principals in turns. Told to stop, it still does
+/// what came before.
+pub fn run(mut committer: Committer, queue: Receiver<Turn>) {
+    let mut inbox = Inbox::new(queue);
     let mut last = 0;
-    loop {
-        let Some(first) = queue.blocking_recv() else {
-            break;
-        };
-        let mut gathered = Gathered::default();
-        gathered.take_in(first);
-        gathered.drain(&mut queue);
-        if !gathered.asks.is_empty() {
-            gathered.await_more(last, &mut queue);
-            last = gathered.asks.len();
-            committer.round(gathered.asks);
+    while inbox.wait() {
+        inbox.await_more(last);
+        let asks = inbox.take();
+        if !asks.is_empty() {
+            last = asks.len();
+            committer.round(asks);
         }
-        if gathered.tick {
+        if std::mem::take(&mut inbox.tick) {
             committer.tick();
         }
-        if gathered.stop {
+        if inbox.stop && inbox.len() == 0 {
             break;
         }
     }
+    let mut queue = inbox.queue;
     queue.close();
     while let Some(turn) = queue.blocking_recv() {
         if let Turn::Ask(ask) = turn {

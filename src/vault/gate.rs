@@ -87,9 +87,15 @@ impl Gate {
         if now_ms < tries.locked_until_ms {
             return Err(GateError::Locked);
         }
-        let opened = SealFile::read(&self.house.keys_dir)
-            .map_err(|_| OpenError::NotInitialised(self.house.keys_dir.clone()))?
-            .open(passphrase);
+        let keys_dir = &self.house.keys_dir;
+        let seal = SealFile::read(keys_dir).map_err(|error| {
+            // A damaged one must not read as an invitation to make a new vault.
+            match keys_dir.join("seal.json").exists() {
+                true => OpenError::Key(error),
+                false => OpenError::NotInitialised(keys_dir.clone()),
+            }
+        })?;
+        let opened = seal.open(passphrase);
         let root = match opened {
             Ok(root) => root,
             Err(KeyError::WrongPassphrase | KeyError::PassphraseLength) => {

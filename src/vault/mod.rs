@@ -12,6 +12,7 @@ pub mod command;
 mod commands;
 pub mod committer;
 mod export;
+mod fair;
 mod floods;
 mod gate;
 mod hashing;
@@ -328,26 +329,35 @@ impl Drop for AbortOnPanic {
     }
 }
 
-/// How many commands of each principal wait: nobody may fill the queue alone.
+/// How many commands wait, of all and of each principal: nobody may fill the queue alone.
 #[derive(Default)]
 struct Shares {
-    waiting: Arc<Mutex<HashMap<Option<PrincipalId>, usize>>>,
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    all: usize,
+    of: HashMap<Option<PrincipalId>, usize>,
 }
 
 /// One place in the queue, given back when this is dropped.
 pub struct Share {
-    waiting: Arc<Mutex<HashMap<Option<PrincipalId>, usize>>>,
+    waiting: Arc<Mutex<Waiting>>,
     of: Option<PrincipalId>,
 }
 
 impl Shares {
     fn take(&self, of: Option<PrincipalId>) -> Result<Share, Refusal> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = waiting.entry(of).or_default();
-        if *count >= limits::QUEUE_COMMANDS_PER_PRINCIPAL_MAX {
+        let own = waiting.of.get(&of).copied().unwrap_or(0);
+        if own >= limits::QUEUE_COMMANDS_PER_PRINCIPAL_MAX
+            || waiting.all >= limits::QUEUE_COMMANDS_MAX
+        {
             return Err(Refusal::QueueFull);
         }
-        *count += 1;
+        waiting.all += 1;
+        waiting.of.insert(of, own + 1);
         Ok(Share {
             waiting: Arc::clone(&self.waiting),
             of,
@@ -358,10 +368,11 @@ impl Shares {
 impl Drop for Share {
     fn drop(&mut self) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = waiting.get_mut(&self.of) {
+        waiting.all = waiting.all.saturating_sub(1);
+        if let Some(count) = waiting.of.get_mut(&self.of) {
             *count -= 1;
             if *count == 0 {
-                waiting.remove(&self.of);
+                waiting.of.remove(&self.of);
             }
         }
     }

@@ -5,7 +5,7 @@ use payvault::api::proto as pb;
 use payvault::api::tls::client_config;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tonic::Request;
@@ -18,6 +18,7 @@ const READY_SECONDS: u64 = 60;
 pub struct Clients {
     channels: Arc<BTreeMap<String, Channel>>,
     ids: Arc<BTreeMap<String, String>>,
+    secrets: Arc<BTreeMap<String, String>>,
 }
 
 /// A running vault.
@@ -25,7 +26,9 @@ pub struct Dev {
     child: Child,
     clients: Clients,
     pub ledger_key: String,
-    secret: String,
+    /// Where it listens: `https://127.0.0.1:port`.
+    pub endpoint: String,
+    dir: PathBuf,
 }
 
 pub fn request_id() -> Vec<u8> {
@@ -43,6 +46,14 @@ pub fn in_seconds(seconds: i64) -> Option<prost_types::Timestamp> {
     })
 }
 
+/// `message` with a session.
+pub fn with_session<T>(message: T, session: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    let bearer = format!("Bearer {session}").parse().expect("ASCII");
+    request.metadata_mut().insert("authorization", bearer);
+    request
+}
+
 impl Dev {
     /// Starts the binary over `dir` and waits until it is ready.
     pub async fn start(dir: &Path) -> Dev {
@@ -51,6 +62,16 @@ impl Dev {
 
     /// Starts it with more environment; `None` when it ended instead of getting ready.
     pub async fn start_with(dir: &Path, environment: &[(&str, &str)]) -> Option<Dev> {
+        Dev::start_in(dir, environment, "true").await.ok()
+    }
+
+    /// Starts it from a shell that first runs `before` (`ulimit …`); how it ended, when it ended
+    /// instead of getting ready.
+    pub async fn start_in(
+        dir: &Path,
+        environment: &[(&str, &str)],
+        before: &str,
+    ) -> Result<Dev, ExitStatus> {
         let ready = dir.join("dev.json");
         let _ = std::fs::remove_file(&ready);
         let log = std::fs::OpenOptions::new()
@@ -59,7 +80,9 @@ impl Dev {
             .open(dir.with_extension("log"))
             .expect("a log");
         #[allow(clippy::zombie_processes)] // reaped by whoever stops it, or when it is dropped
-        let mut child = Command::new(env!("CARGO_BIN_EXE_payvault"))
+        let mut child = Command::new("sh")
+            .args(["-c", &format!("{before}; exec \"$0\" \"$@\"")])
+            .arg(env!("CARGO_BIN_EXE_payvault"))
             .args(["dev", "--port", "0", "--dir"])
             .arg(dir)
             .envs(environment.iter().copied())
@@ -69,8 +92,8 @@ impl Dev {
             .expect("the binary starts");
         let began = Instant::now();
         while !ready.exists() {
-            if child.try_wait().expect("a child").is_some() {
-                return None;
+            if let Some(status) = child.try_wait().expect("a child") {
+                return Err(status);
             }
             assert!(
                 began.elapsed() < Duration::from_secs(READY_SECONDS),
@@ -95,23 +118,74 @@ impl Dev {
         let ca = read(&json["ca"]);
         let mut channels = BTreeMap::new();
         let mut ids = BTreeMap::new();
+        let mut secrets = BTreeMap::new();
         for (name, person) in json["principals"].as_object().expect("principals") {
             let config =
                 client_config(&ca, &read(&person["cert"]), &read(&person["key"])).expect("TLS");
-            let channel = connect(&endpoint, config).await.ok()?;
+            let channel = match connect(&endpoint, config).await {
+                Ok(channel) => channel,
+                // It was cut off while it began; killed, if it was not.
+                Err(_) => {
+                    let _ = child.kill();
+                    return Err(child.wait().expect("reaped"));
+                }
+            };
             channels.insert(name.clone(), channel);
             ids.insert(name.clone(), text(&person["id"]));
+            if person["secret_file"].is_string() {
+                let secret = read(&person["secret_file"]);
+                secrets.insert(name.clone(), secret.trim().to_owned());
+            }
         }
-        let secret = read(&json["principals"]["auditor"]["secret_file"]);
-        Some(Dev {
+        Ok(Dev {
             child,
             clients: Clients {
                 channels: Arc::new(channels),
                 ids: Arc::new(ids),
+                secrets: Arc::new(secrets),
             },
             ledger_key: text(&json["ledger_key"]),
-            secret: secret.trim().to_owned(),
+            endpoint,
+            dir: dir.to_owned(),
         })
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child")
+    }
+
+    /// Bytes that it has in memory now, and at most until now (`VmRSS`, `VmHWM`).
+    pub fn resident(&self) -> (u64, u64) {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
+            .unwrap_or_default();
+        let of = |name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name));
+            let number = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+            number.unwrap_or(0) * 1024
+        };
+        (of("VmRSS:"), of("VmHWM:"))
+    }
+
+    /// The CA that vouches for it.
+    pub fn roots(&self) -> rustls::RootCertStore {
+        use rustls::pki_types::pem::PemObject;
+        let pem = std::fs::read(self.dir.join("ca.pem")).expect("PEM");
+        let certificate = rustls::pki_types::CertificateDer::from_pem_slice(&pem).expect("PEM");
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(certificate).expect("a CA");
+        roots
+    }
+
+    /// TLS as `who`.
+    pub fn tls(&self, who: &str) -> rustls::ClientConfig {
+        let read = |name: String| std::fs::read_to_string(self.dir.join(name)).expect("PEM");
+        client_config(
+            &read("ca.pem".to_owned()),
+            &read(format!("{who}.pem")),
+            &read(format!("{who}.key.pem")),
+        )
+        .expect("TLS")
     }
 
     pub fn clone_clients(&self) -> Clients {
@@ -135,31 +209,8 @@ impl Dev {
 
     /// A whole export, as the auditor gets it.
     pub async fn export(&self) -> Vec<u8> {
-        let channel = self.clients.channels["auditor"].clone();
-        let session = pb::session_service_client::SessionServiceClient::new(channel)
-            .login(pb::LoginRequest {
-                secret: self.secret.clone(),
-            })
-            .await
-            .expect("the auditor logs in")
-            .into_inner()
-            .session;
-        let mut request = Request::new(pb::ExportLogRequest {
-            reason: "crash test".to_owned(),
-            ticket: "T-1".to_owned(),
-            ..Default::default()
-        });
-        request.metadata_mut().insert(
-            "authorization",
-            format!("Bearer {session}").parse().expect("ASCII"),
-        );
-        let mut stream = self
-            .clients
-            .ledger("auditor")
-            .export_log(request)
-            .await
-            .expect("an export")
-            .into_inner();
+        let session = self.clients.login("auditor").await.expect("a session");
+        let mut stream = self.clients.export(&session).await.expect("an export");
         let mut bytes = Vec::new();
         while let Some(piece) = stream.message().await.expect("an export goes on") {
             bytes.extend_from_slice(&piece.lines);
@@ -178,6 +229,52 @@ impl Drop for Dev {
 impl Clients {
     pub fn vault(&self, who: &str) -> pb::vault_service_client::VaultServiceClient<Channel> {
         pb::vault_service_client::VaultServiceClient::new(self.channels[who].clone())
+    }
+
+    /// A session of `who`.
+    pub async fn login(&self, who: &str) -> Result<String, tonic::Status> {
+        let channel = self.channels[who].clone();
+        let secret = self.secrets[who].clone();
+        let reply = pb::session_service_client::SessionServiceClient::new(channel)
+            .login(pb::LoginRequest { secret })
+            .await?;
+        Ok(reply.into_inner().session.clone())
+    }
+
+    /// An export that begins, as the auditor's.
+    pub async fn export(
+        &self,
+        session: &str,
+    ) -> Result<tonic::Streaming<pb::ExportLogResponse>, tonic::Status> {
+        let request = with_session(
+            pb::ExportLogRequest {
+                reason: "crash test".to_owned(),
+                ticket: "T-1".to_owned(),
+                ..Default::default()
+            },
+            session,
+        );
+        let exported = self.ledger("auditor").export_log(request).await?;
+        Ok(exported.into_inner())
+    }
+
+    /// Whether health says that it serves.
+    pub async fn serves(&self) -> Result<bool, tonic::Status> {
+        use tonic_health::pb::health_check_response::ServingStatus;
+        let channel = self.channels["operator"].clone();
+        let reply = tonic_health::pb::health_client::HealthClient::new(channel)
+            .check(tonic_health::pb::HealthCheckRequest::default())
+            .await?;
+        Ok(reply.into_inner().status() == ServingStatus::Serving)
+    }
+
+    /// The operator's `GetStatus`.
+    pub async fn status(&self, session: &str) -> Result<pb::GetStatusResponse, tonic::Status> {
+        let channel = self.channels["operator"].clone();
+        let reply = pb::admin_service_client::AdminServiceClient::new(channel)
+            .get_status(with_session(pb::GetStatusRequest {}, session))
+            .await?;
+        Ok(reply.into_inner())
     }
 
     pub fn ledger(&self, who: &str) -> pb::ledger_service_client::LedgerServiceClient<Channel> {

@@ -7,8 +7,16 @@
 #[allow(dead_code)] // shared with the power cuts of store and committer
 #[path = "../powercut/children.rs"]
 mod children;
+mod clock;
 mod dev;
+mod disk;
+mod files;
+mod full;
+mod hostile;
+mod orders;
 mod power;
+mod size;
+mod wire;
 
 use dev::{Dev, request_id};
 use payvault::api::proto as pb;

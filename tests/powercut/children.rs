@@ -2,12 +2,13 @@
 //! A child is told by its environment what to do and answers on its standard error, line by line;
 //! what it wrote there before it was killed is kept by the pipe.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// A child that takes longer hangs: the engine waits without a time-out when its threads died.
@@ -300,21 +301,27 @@ fn wait(child: &mut Child) -> Option<std::process::ExitStatus> {
 
 /// The compiled `cut.c`; `None`, with a message, where there is no C compiler.
 pub fn cutter() -> Option<&'static Path> {
-    static CUTTER: OnceLock<Option<(tempfile::TempDir, PathBuf)>> = OnceLock::new();
-    CUTTER
-        .get_or_init(compile)
-        .as_ref()
-        .map(|(_, library)| library.as_path())
+    preload(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/powercut/cut.c"))
 }
 
-fn compile() -> Option<(tempfile::TempDir, PathBuf)> {
+/// What `source` is compiled to, once a process, to be preloaded; `None`, with a message, where
+/// that isn't possible.
+pub fn preload(source: &'static str) -> Option<&'static Path> {
+    type Libraries = BTreeMap<&'static str, Option<&'static Path>>;
+    static LIBRARIES: Mutex<Libraries> = Mutex::new(BTreeMap::new());
+    let mut libraries = LIBRARIES.lock().unwrap();
+    *libraries.entry(source).or_insert_with(|| compile(source))
+}
+
+fn compile(source: &'static str) -> Option<&'static Path> {
     if !cfg!(all(target_os = "linux", target_env = "gnu")) {
-        println!("skipped: the power cut is preloaded, which needs Linux and glibc");
+        println!("skipped: {source} is preloaded, which needs Linux and glibc");
         return None;
     }
-    let directory = tempfile::tempdir().unwrap();
-    let library = directory.path().join("libcut.so");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/powercut/cut.c");
+    static DIRECTORY: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let directory = DIRECTORY.get_or_init(|| tempfile::tempdir().unwrap());
+    let name = Path::new(source).with_extension("so");
+    let library = directory.path().join(name.file_name().unwrap());
     let compiled = Command::new("cc")
         .args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-o"])
         .arg(&library)
@@ -323,12 +330,12 @@ fn compile() -> Option<(tempfile::TempDir, PathBuf)> {
         .status();
     match compiled {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            println!("skipped: there is no C compiler (cc) for the power cut");
+            println!("skipped: there is no C compiler (cc) for {source}");
             None
         }
         compiled => {
-            assert!(compiled.unwrap().success(), "cut.c does not compile");
-            Some((directory, library))
+            assert!(compiled.unwrap().success(), "{source} does not compile");
+            Some(Box::leak(library.into_boxed_path()))
         }
     }
 }

@@ -239,12 +239,20 @@ impl Service<Request<Body>> for Probe {
                 stuck.add_permits(1);
                 std::future::pending::<()>().await;
             }
+            let long = request.uri().path().ends_with("Long");
+            if long {
+                stuck.add_permits(1);
+            }
+            let body = match long {
+                true => Body::new("a long answer".to_owned()),
+                false => Body::empty(),
+            };
             let peer = request.extensions().get::<Arc<PeerInfo>>().unwrap();
             Ok(Response::builder()
                 .header("content-type", "application/grpc")
                 .header("grpc-status", "0")
                 .header("x-uri", &peer.identity.uri)
-                .body(Body::empty())
+                .body(body)
                 .unwrap())
         })
     }
@@ -523,6 +531,129 @@ async fn one_address_holds_no_more_handshakes_than_it_may() {
     // A handshake that is done holds no turn, so its place comes back.
     drop(silent);
     until(async || world.gets_in(world.client()).await.then_some(())).await;
+}
+
+/// Another address doesn't help it, and another client isn't kept out.
+#[tokio::test]
+async fn one_client_holds_no_more_connections_than_it_may() {
+    let world = World::new(Wish {
+        bounds: Bounds {
+            connections_per_client: 1,
+            ..Bounds::default()
+        },
+        ..Wish::default()
+    })
+    .await;
+    let other = world.config(&world.ca.client("other").unwrap());
+    let first = world.channel(world.client()).await;
+    assert!(call(first.clone(), "/test.Probe/Peer").await.is_some());
+    world.refuses(world.client(), Refusal::Full).await;
+    assert!(world.gets_in(other).await);
+    drop(first);
+    until(async || world.gets_in(world.client()).await.then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_begin_http2_is_cut() {
+    let world = World::new(Wish {
+        bounds: Bounds {
+            begin: Duration::from_secs(1),
+            ..Bounds::default()
+        },
+        ..Wish::default()
+    })
+    .await;
+    let channel = world.channel(world.client()).await;
+    let mut silent = world.tls(world.client()).await;
+    let mut slow = world.tls(world.client()).await;
+    slow.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
+    for stream in [&mut silent, &mut slow] {
+        let mut rest = Vec::new();
+        // Cut: the end comes, with or without a TLS goodbye.
+        let _ = within(stream.read_to_end(&mut rest)).await;
+    }
+    // One that did begin is as silent for as long and stays: by then the others were cut.
+    assert!(call(channel, "/test.Probe/Peer").await.is_some());
+}
+
+#[tokio::test]
+async fn a_connection_that_brings_much_and_begins_no_call_is_cut() {
+    let world = World::new(Wish {
+        bounds: Bounds {
+            bytes_without_call: 100_000,
+            ..Bounds::default()
+        },
+        ..Wish::default()
+    })
+    .await;
+    let channel = world.channel(world.client()).await;
+    let mut stream = world.tls(world.client()).await;
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    stream.write_all(preface).await.unwrap();
+    let (mut reads, mut writes) = tokio::io::split(stream);
+    let ping = b"\0\0\x08\x06\0\0\0\0\0pingping".repeat(100);
+    let reading = async {
+        let mut answers = Vec::new();
+        let _ = reads.read_to_end(&mut answers).await;
+        answers.len()
+    };
+    let writing = async { while writes.write_all(&ping).await.is_ok() {} };
+    let (answered, ()) = within(async { tokio::join!(reading, writing) }).await;
+    assert!(answered > 17 * 1_000, "the first were answered: {answered}");
+    // One that brings as much with its calls stays.
+    for _ in 0..1_000 {
+        assert!(call(channel.clone(), "/test.Probe/Peer").await.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_nothing_of_its_answer_is_cut() {
+    let world = World::new(Wish {
+        bounds: Bounds {
+            stall: Duration::from_millis(200),
+            ..Bounds::default()
+        },
+        ..Wish::default()
+    })
+    .await;
+    let other = world.channel(world.client()).await;
+    let mut stream = world.tls(world.client()).await;
+    // A window of nothing (RFC 9113 6.5.2: SETTINGS_INITIAL_WINDOW_SIZE), and a call; its header
+    // fields are literals without indexing (RFC 7541 6.2.2).
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0]);
+    let mut fields = Vec::new();
+    for (name, value) in [
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":authority", "localhost"),
+        (":path", "/test.Probe/Long"),
+        ("content-type", "application/grpc"),
+    ] {
+        fields.push(0);
+        for text in [name, value] {
+            fields.push(text.len() as u8);
+            fields.extend(text.as_bytes());
+        }
+    }
+    bytes.extend([0, 0, fields.len() as u8, 1, 5, 0, 0, 0, 1]);
+    bytes.extend(fields);
+    stream.write_all(&bytes).await.unwrap();
+    within(world.stuck.acquire()).await.unwrap().forget();
+    let mut rest = Vec::new();
+    let mut buffer = [0; 1024];
+    loop {
+        // The vault's clock stands still until it is moved.
+        world.clock.pass_ms(50);
+        match tokio::time::timeout(Duration::from_millis(20), stream.read(&mut buffer)).await {
+            Err(_) => continue,
+            Ok(Ok(0) | Err(_)) => break,
+            Ok(Ok(read)) => rest.extend_from_slice(&buffer[..read]),
+        }
+    }
+    let text = String::from_utf8_lossy(&rest);
+    assert!(!text.contains("a long answer"), "it has no window for it");
+    assert!(call(other, "/test.Probe/Peer").await.is_some());
 }
 
 #[tokio::test]

@@ -32,6 +32,11 @@ fn engine_error(error: ::sled::Error) -> StoreError {
             StoreError::Locked
         }
         ::sled::Error::Io(e) => refused(e),
+        // Its own text speaks of a backtrace, and has none.
+        ::sled::Error::Corruption { at, .. } => StoreError::Damaged(match at {
+            Some(at) => format!("a part of its file is not what was written: {at}"),
+            None => "a part of its file is not what was written".to_owned(),
+        }),
         other => StoreError::Damaged(other.to_string()),
     }
 }
