@@ -9,10 +9,14 @@
 //! | `spec` | the promises |
 //! | `play` | plays a list and holds every answer against the promises |
 //! | `shrink` | makes a failing list short |
+//! | `crowd` | many callers at once, on threads |
+//! | `history` | whether what they saw of a counter has an order |
 //!
 //! `PAYVAULT_SEED=n` plays one seed again, `PAYVAULT_KEEP=3,17/0.2` only these of its operations.
 //! `PAYVAULT_LONG=1` takes minutes, `PAYVAULT_MODEL_SECONDS=3600` as long as it says.
 
+mod crowd;
+mod history;
 mod line;
 mod ops;
 mod play;
@@ -28,8 +32,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Operations of one seed.
-const STEPS: usize = 160;
+/// Operations of one seed: a few seeds are long.
+fn steps(seed: u64) -> usize {
+    match seed % 6 {
+        0 => 400,
+        _ => 140,
+    }
+}
+
 /// Seeds at once: most of the time is spent waiting for marks.
 const THREADS: u64 = 6;
 
@@ -62,9 +72,19 @@ fn report(seed: u64, ops: &[ops::Op], parts: &[Part], violation: &Violation) -> 
     text
 }
 
+/// Every eighth seed is a crowd's.
+fn is_crowded(seed: u64) -> bool {
+    seed % 8 == 3
+}
+
 /// Plays one seed; a failure comes back short.
 fn one(seed: u64) -> Result<Tally, String> {
-    let plan = plan(seed, STEPS);
+    if is_crowded(seed) {
+        let engine = if seed % 64 == 3 { Engine::Sled } else { Engine::Memory };
+        return crowd::run(seed, engine, Bug::None)
+            .map_err(|what| format!("PAYVAULT_SEED={seed}, a crowd on {engine:?}: {what}"));
+    }
+    let plan = plan(seed, steps(seed));
     let setup = setup(plan.engine);
     let parts = match std::env::var("PAYVAULT_KEEP") {
         Ok(text) => shrink::read(&text).expect("places in the list"),
@@ -151,4 +171,48 @@ fn the_vault_does_what_the_model_does() {
         say(first, seeds, &tally, wrong.len())
     );
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Plays fixed seeds until one fails, and makes its list short.
+fn caught(bug: Bug, watch_the_disk: bool) -> (usize, String) {
+    let setup = Setup {
+        engine: Engine::Memory,
+        bug,
+        watch_the_disk,
+    };
+    for seed in 1..20 {
+        let ops = plan(seed, 140).ops;
+        let Err(violation) = play(&ops, setup) else {
+            continue;
+        };
+        let time = Duration::from_secs(60);
+        let (parts, violation) = shrink(&ops, whole(&ops), setup, violation, time);
+        println!("{bug:?}: {}", report(seed, &ops, &parts, &violation));
+        return (parts.len(), violation.what);
+    }
+    panic!("{bug:?} was not caught");
+}
+
+#[test]
+fn an_answer_before_the_entry_is_caught() {
+    // By whoever looks at the disk when the answer is there.
+    let (length, what) = caught(Bug::EntryAfterTheReply, true);
+    assert!(length <= 3, "{length} operations");
+    assert!(what.contains("before its entry was on the disk"), "{what}");
+    // By what is missing after a crash.
+    let (length, _) = caught(Bug::EntryAfterTheReply, false);
+    assert!(length <= 12, "{length} operations");
+}
+
+#[test]
+fn a_skipped_flush_is_caught() {
+    let (length, _) = caught(Bug::FlushSkipped, false);
+    assert!(length <= 12, "{length} operations");
+}
+
+#[test]
+fn uses_that_are_checked_outside_of_the_commit_are_caught() {
+    let (length, what) = caught(Bug::UsesOutsideTheCommit, true);
+    assert!(length <= 12, "{length} operations");
+    assert!(what.contains("use"), "{what}");
 }

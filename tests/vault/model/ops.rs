@@ -194,6 +194,8 @@ struct Maker {
     calls: Vec<Call>,
     newcomers: Vec<Who>,
     passed_ms: u64,
+    /// Few transactions, with much about each.
+    narrow: bool,
 }
 
 /// The list of `seed`, of `steps` operations.
@@ -207,7 +209,9 @@ pub fn plan(seed: u64, steps: usize) -> Plan {
         calls: Vec::new(),
         newcomers: Vec::new(),
         passed_ms: 0,
+        narrow: false,
     };
+    maker.narrow = maker.dice.once_in(2);
     let engine = match maker.dice.roll(8) {
         0 => Engine::Sled,
         _ => Engine::Memory,
@@ -231,6 +235,7 @@ impl Maker {
     fn op(&mut self) -> Option<Op> {
         let roll = self.dice.roll(100);
         Some(match roll {
+            0..=5 if self.narrow && self.txs.len() > 1 && !self.dice.once_in(8) => return None,
             0..=5 => Op::Calls(vec![self.open()], self.patience()),
             6..=19 => Op::Calls(vec![self.tokenize()?], self.patience()),
             20..=47 => Op::Calls(vec![self.redeem()?], self.patience()),
@@ -310,13 +315,19 @@ impl Maker {
         parties.dedup();
         self.txs.push((tag, by, parties.clone()));
         const HOUR_MS: u64 = 3_600_000;
+        let (expires_ms, release_ms) = self.dice.one(&[
+            (HOUR_MS, 2 * HOUR_MS),
+            (HOUR_MS, 7 * DAY_MS),
+            (30 * HOUR_MS, 2 * DAY_MS),
+            (30 * HOUR_MS, 7 * DAY_MS),
+        ]);
         Call::Open {
             tag,
             by,
             site: self.dice.roll(2) as usize,
             parties,
-            expires_ms: self.dice.one(&[HOUR_MS, 30 * HOUR_MS]),
-            release_ms: self.dice.one(&[2 * HOUR_MS, 2 * DAY_MS, 7 * DAY_MS]),
+            expires_ms,
+            release_ms,
         }
     }
 
@@ -414,15 +425,15 @@ impl Maker {
         let (_, portal, parties) = self.txs.iter().find(|t| t.0 == tx)?.clone();
         let mut calls = Vec::new();
         for _ in 0..count {
-            let call = match self.dice.roll(12) {
-                0 => Call::Close { by: portal, tx },
+            let call = match self.dice.roll(30) {
+                0 if !self.narrow => Call::Close { by: portal, tx },
                 1 => Call::Revoke { by: portal, tx, token },
-                2 => Call::Describe {
+                2..=4 => Call::Describe {
                     by: self.dice.one(&parties),
                     tx,
                     token,
                 },
-                3 => self.again().filter(|c| matches!(c, Call::Redeem { .. }))?,
+                5..=7 => self.again().filter(|c| matches!(c, Call::Redeem { .. }))?,
                 _ => {
                     let place = self.dice.roll(parties.len() as u64) as usize;
                     let (purpose, ..) = self.dice.one(&grants(place));
@@ -478,7 +489,7 @@ impl Maker {
             true => SHOP + OTHER - portal,
             false => portal,
         };
-        Some(match self.dice.once_in(3) {
+        Some(match !self.narrow && self.dice.once_in(3) {
             true => Call::Close { by, tx },
             false => Call::Revoke { by, tx, token },
         })

@@ -13,7 +13,7 @@ use payvault::store::{RoundId, Store};
 use payvault::vault::command::{Caller, Done, Refusal, Work};
 use payvault::vault::{ExportRequest, Published};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 /// What is wrong, in a sentence.
@@ -37,7 +37,7 @@ pub struct World {
     pub engine: Engine,
     bug: Bug,
     /// The keyring, loaded when it was needed last.
-    ring: Option<Keyring>,
+    ring: Mutex<Option<Keyring>>,
     /// The mark as it was before the newest ones.
     old_mark: Vec<(std::path::PathBuf, Vec<u8>)>,
     /// Checkpoints that were handed out.
@@ -58,7 +58,7 @@ impl World {
             desk: Arc::default(),
             engine,
             bug,
-            ring: None,
+            ring: Mutex::default(),
             old_mark: Vec::new(),
             checkpoints: Vec::new(),
             exported: Vec::new(),
@@ -162,7 +162,7 @@ impl World {
 
     /// An entry as a power cut now would leave it; nothing when it is not on the disk. Only the
     /// disk of the store in memory can be looked at while it is in use.
-    pub fn on_disk(&mut self, index: u64) -> Option<serde_json::Value> {
+    pub fn on_disk(&self, index: u64) -> Option<serde_json::Value> {
         let key = [&b"E"[..], &1u32.to_be_bytes(), &index.to_be_bytes()].concat();
         let mut row = None;
         self.home.disk.tamper(|rows| {
@@ -172,12 +172,13 @@ impl World {
         let row = row?;
         let page = Page::parse(&row).ok()?;
         let sealed = Sealed::from_stored(page.entry(index)?.sealed.to_vec()).ok()?;
-        if let Some(body) = self.ring.as_ref().and_then(|ring| open(ring, index, &sealed)) {
+        let mut ring = self.ring.lock().expect("the ring");
+        if let Some(body) = ring.as_ref().and_then(|ring| open(ring, index, &sealed)) {
             return Some(body);
         }
         // A key that is newer than the ring at hand.
-        self.ring = Some(self.home.ring());
-        open(self.ring.as_ref()?, index, &sealed)
+        *ring = Some(self.home.ring());
+        open(ring.as_ref()?, index, &sealed)
     }
 
     /// The whole ledger as an auditor gets it, verified; what was exported before must be its
