@@ -44,6 +44,8 @@ struct State {
     commits: u64,
     faults: BTreeMap<u64, Fault>,
     reopenings: u32,
+    /// Reads until one fails.
+    reads: Option<u64>,
     /// Commits that failed by order, by kind.
     failed: BTreeMap<&'static str, u64>,
     rounds: u64,
@@ -97,8 +99,14 @@ impl Desk {
         state.reopenings = reopenings;
     }
 
+    /// The `after`-th read from now fails.
+    pub fn order_read(&self, after: u64) {
+        self.lock().reads = Some(after);
+    }
+
     pub fn calm(&self) {
         let mut state = self.lock();
+        state.reads = None;
         state.faults.clear();
         state.reopenings = 0;
     }
@@ -262,6 +270,16 @@ struct LineRound<'a> {
 
 impl Round for LineRound<'_> {
     fn read_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        {
+            let mut state = self.desk.lock();
+            state.reads = state.reads.map(|left| left.saturating_sub(1));
+            if state.reads == Some(0) {
+                state.reads = None;
+                state.fenced = true;
+                *state.failed.entry("read").or_default() += 1;
+                return Err(StoreError::Io("ordered fault on read".to_owned()));
+            }
+        }
         let mut rows = self.inner.read_many(keys)?;
         if self.bug == Bug::UsesOutsideTheCommit && self.desk.lock().waited {
             for (key, row) in keys.iter().zip(&mut rows) {

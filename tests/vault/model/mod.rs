@@ -41,7 +41,7 @@ fn steps(seed: u64) -> usize {
 }
 
 /// Seeds at once: most of the time is spent waiting for marks.
-const THREADS: u64 = 6;
+const THREADS: u64 = 8;
 
 fn from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
     let text = std::env::var(name).ok()?;
@@ -155,7 +155,7 @@ fn the_vault_does_what_the_model_does() {
         None => {
             let fresh = u64::from_be_bytes(payvault::ids::random());
             let long = std::env::var_os("PAYVAULT_LONG").is_some();
-            (fresh, if long { 1_000 } else { 24 })
+            (fresh, if long { 1_000 } else { 16 })
         }
     };
     let time = from_environment("PAYVAULT_MODEL_SECONDS").map(Duration::from_secs);
@@ -180,8 +180,8 @@ fn caught(bug: Bug, watch_the_disk: bool) -> (usize, String) {
         bug,
         watch_the_disk,
     };
-    for seed in 1..20 {
-        let ops = plan(seed, 140).ops;
+    for seed in 1..40 {
+        let ops = plan(seed, 70).ops;
         let Err(violation) = play(&ops, setup) else {
             continue;
         };
@@ -200,14 +200,16 @@ fn an_answer_before_the_entry_is_caught() {
     assert!(length <= 3, "{length} operations");
     assert!(what.contains("before its entry was on the disk"), "{what}");
     // By what is missing after a crash.
-    let (length, _) = caught(Bug::EntryAfterTheReply, false);
+    let (length, what) = caught(Bug::EntryAfterTheReply, false);
     assert!(length <= 12, "{length} operations");
+    assert!(!what.contains("panic"), "{what}");
 }
 
 #[test]
 fn a_skipped_flush_is_caught() {
-    let (length, _) = caught(Bug::FlushSkipped, false);
+    let (length, what) = caught(Bug::FlushSkipped, false);
     assert!(length <= 12, "{length} operations");
+    assert!(what.contains("missing"), "{what}");
 }
 
 #[test]

@@ -139,6 +139,8 @@ pub enum Op {
         fault: Fault,
         reopenings: u32,
     },
+    /// The `after`-th read of rows from now fails.
+    BadRead { after: u64 },
     /// The process dies. With `old_mark` the newest mark was not written yet.
     Crash { old_mark: bool },
     /// An orderly stop and start.
@@ -238,13 +240,17 @@ impl Maker {
             0..=5 if self.narrow && self.txs.len() > 1 && !self.dice.once_in(8) => return None,
             0..=5 => Op::Calls(vec![self.open()], self.patience()),
             6..=19 => Op::Calls(vec![self.tokenize()?], self.patience()),
+            28..=34 if self.narrow => Op::Calls(vec![self.report()?], self.patience()),
             20..=47 => Op::Calls(vec![self.redeem()?], self.patience()),
             48..=58 => Op::Calls(self.together()?, self.patience()),
             59..=63 => Op::Calls(vec![self.again()?], self.patience()),
             64..=65 => Op::Calls(vec![self.report()?], self.patience()),
             66..=67 => Op::Calls(vec![self.look()?], self.patience()),
             68..=69 => Op::Calls(vec![self.end()?], self.patience()),
-            70..=79 => Op::Fault {
+            70 => Op::BadRead {
+                after: 1 + self.dice.roll(3),
+            },
+            71..=79 => Op::Fault {
                 after: 1 + self.dice.roll(3),
                 fault: self.dice.one(&Fault::ALL),
                 reopenings: match self.dice.roll(5) {
@@ -549,6 +555,7 @@ pub fn kinds(op: &Op) -> BTreeMap<&'static str, u64> {
             }
         }
         Op::Fault { .. } => count("fault ordered"),
+        Op::BadRead { .. } => count("bad read ordered"),
         Op::Crash { .. } => count("crash"),
         Op::Restart => count("restart"),
         Op::Pass { .. } => count("time passes"),

@@ -8,6 +8,7 @@ use super::spec::{Moment, Spec, caller_of, site_of, tx_of};
 use super::world::{Exported, World, Wrong};
 use crate::house::*;
 use payvault::clock::{DAY_MS, Timestamp};
+use payvault::keys::{KeyName, KeyState};
 use payvault::policy::{AllowanceKey, Denial, Party, Principal, Role, Terms};
 use payvault::vault::command::{Admin, Caller, Done, Refusal, Work, WorkResult};
 use std::collections::BTreeMap;
@@ -67,6 +68,8 @@ struct Play {
     people: BTreeMap<Who, Arc<Principal>>,
     tally: Tally,
     watch: bool,
+    /// The right time, while the clock shows another.
+    right_time: Option<Timestamp>,
 }
 
 /// Plays the list.
@@ -121,26 +124,30 @@ impl Play {
             spec,
             people,
             tally: Tally::default(),
+            right_time: None,
         }
     }
 
     fn moment(&self) -> Moment {
         Moment {
-            now: self.world.home.house.clock.now(),
+            now: self
+                .right_time
+                .unwrap_or_else(|| self.world.home.house.clock.now()),
             monotonic_ms: self.world.home.house.clock.monotonic_ms(),
-            suspect: false,
+            suspect: self.right_time.is_some(),
         }
     }
 
     fn step(&mut self, op: &Op) -> Result<(), Wrong> {
         let clock = Arc::clone(&self.world.home.clock);
         match op {
-            Op::Calls(calls, patience) => self.calls(calls, *patience, false)?,
+            Op::Calls(calls, patience) => self.calls(calls, *patience)?,
             Op::Fault {
                 after,
                 fault,
                 reopenings,
             } => self.world.desk.order(*after, *fault, *reopenings),
+            Op::BadRead { after } => self.world.desk.order_read(*after),
             Op::Crash { old_mark } => self.crash(*old_mark)?,
             Op::Restart => {
                 self.world.restart()?;
@@ -162,7 +169,9 @@ impl Play {
                     true => Timestamp(now.0 - far),
                     false => now.plus_ms(far),
                 });
-                let played = self.calls(std::slice::from_ref(call), Patience::Leave, true);
+                self.right_time = Some(now);
+                let played = self.calls(std::slice::from_ref(call), Patience::Leave);
+                self.right_time = None;
                 clock.step_to(now);
                 played?;
             }
@@ -295,7 +304,7 @@ impl Play {
     }
 
     /// Calls that arrive together, each judged in the order of their rounds.
-    fn calls(&mut self, calls: &[Call], patience: Patience, suspect: bool) -> Result<(), Wrong> {
+    fn calls(&mut self, calls: &[Call], patience: Patience) -> Result<(), Wrong> {
         let now = self.moment().now;
         let calls: Vec<&Call> = calls
             .iter()
@@ -311,14 +320,14 @@ impl Play {
         let answers = self.world.ask_together(works);
         let mut lost = Vec::new();
         for (call, answer) in calls.into_iter().zip(answers) {
-            if !self.answered(call, answer, suspect)? {
+            if !self.answered(call, answer)? {
                 lost.push(call);
             }
         }
         let mut crash = patience == Patience::SettleOverACrash;
         for call in lost {
             let may_be_left = matches!(call, Call::Redeem { .. });
-            if may_be_left && (patience == Patience::Leave || suspect) {
+            if may_be_left && patience == Patience::Leave {
                 continue;
             }
             if std::mem::take(&mut crash) {
@@ -337,7 +346,7 @@ impl Play {
             }
             let work = (self.caller(caller_of(call)), self.work(call));
             let answer = self.world.ask_together(vec![work]).pop().expect("an answer");
-            if self.answered(call, answer, false)? {
+            if self.answered(call, answer)? {
                 return Ok(());
             }
         }
@@ -349,12 +358,8 @@ impl Play {
         &mut self,
         call: &Call,
         answer: Result<Done, Refusal>,
-        suspect: bool,
     ) -> Result<bool, Wrong> {
-        let at = Moment {
-            suspect,
-            ..self.moment()
-        };
+        let at = self.moment();
         let answer = match answer {
             Err(Refusal::Unavailable(_) | Refusal::StorageFull) => {
                 self.count("lost");
@@ -406,7 +411,13 @@ impl Play {
             let work = (self.world.home.caller(by), Work::Admin(Box::new(act())));
             let answer = self.world.ask_together(vec![work]).pop().expect("an answer");
             match answer {
-                Ok(done) => return Ok((Ok(done), number > 0)),
+                Ok(done) => {
+                    let entry = entry_of(&done).filter(|_| self.watch);
+                    if entry.is_some_and(|entry| self.world.on_disk(entry).is_none()) {
+                        return Err("a change was answered before its entry was on the disk".to_owned());
+                    }
+                    return Ok((Ok(done), number > 0));
+                }
                 Err(Refusal::Denied(denial)) => return Ok((Err(denial), number > 0)),
                 Err(Refusal::Unavailable(_) | Refusal::StorageFull) => {
                     self.spec.doubt_codes();
@@ -573,10 +584,32 @@ impl Play {
         }
     }
 
+    /// An hour later the keys whose time has come are gone for good, and no other one is.
+    fn keys_end(&mut self) -> Result<(), Wrong> {
+        self.world.home.clock.pass_ms(HOUR_MS);
+        // Keys end with the next round.
+        self.world.export()?;
+        let now = self.moment().now;
+        for key in self.world.home.ring().list() {
+            let end = match key.name() {
+                KeyName::Replay { day } => u64::from(day) + 2,
+                KeyName::Release { day, .. } => u64::from(day) + 4,
+                _ => u64::MAX / DAY_MS,
+            };
+            let ended = now.0 >= end * DAY_MS;
+            if ended != (key.state() == KeyState::Destroyed) {
+                return Err(format!("{}: {:?}", key.name(), key.state()));
+            }
+        }
+        Ok(())
+    }
+
     fn end(mut self) -> Result<Tally, Wrong> {
         self.compare()?;
         self.crash(false)?;
         self.compare()?;
+        self.keys_end()?;
+        self.world.check()?;
         let (commits, failed) = self.world.desk.figures();
         self.tally.commits = commits;
         self.tally.failed = failed;

@@ -11,7 +11,7 @@ use payvault::store::memory::MemoryStore;
 use payvault::store::sled::{SledOptions, SledStore};
 use payvault::store::{RoundId, Store};
 use payvault::vault::command::{Caller, Done, Refusal, Work};
-use payvault::vault::{ExportRequest, Published};
+use payvault::vault::{ExportRequest, Published, check_in};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -179,6 +179,21 @@ impl World {
         // A key that is newer than the ring at hand.
         *ring = Some(self.home.ring());
         open(ring.as_ref()?, index, &sealed)
+    }
+
+    /// The offline check, of a vault that was stopped.
+    pub fn check(&mut self) -> Result<(), Wrong> {
+        self.home.close();
+        let store: Box<dyn Store> = match self.engine {
+            Engine::Memory => Box::new(MemoryStore::on(&self.home.disk)),
+            Engine::Sled => Box::new(self.sled()),
+        };
+        let checked = check_in(store.reader().as_ref(), &self.home.ring());
+        let checked = checked.map_err(|error| error.to_string())?;
+        match checked.findings.first() {
+            Some(finding) => Err(format!("the check found: {finding}")),
+            None => Ok(()),
+        }
     }
 
     /// The whole ledger as an auditor gets it, verified; what was exported before must be its
