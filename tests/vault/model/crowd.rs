@@ -11,7 +11,6 @@ use super::ops::{Dice, Engine};
 use super::play::Tally;
 use super::world::{World, Wrong};
 use crate::house::*;
-use payvault::clock::DAY_MS;
 use payvault::ids::TransactionId;
 use payvault::payment::Token;
 use payvault::policy::{Denial, Field, Party, Purpose};
@@ -42,9 +41,16 @@ struct Target {
 #[derive(Debug)]
 enum Seen {
     /// A redemption, the entry that it was told and the use.
-    Released { entry: u64, value: u8 },
+    Released {
+        entry: u64,
+        value: u8,
+    },
     /// A retry said that an earlier try had done it.
-    Confirmed { entry: u64, value: u8, span: Span },
+    Confirmed {
+        entry: u64,
+        value: u8,
+        span: Span,
+    },
     /// Nobody knows.
     Lost,
     Denied(Denial),
@@ -144,7 +150,10 @@ impl Crowd {
     fn ask(&self, who: &str, work: Work) -> (Span, Result<Done, Refusal>) {
         let (vault, caller) = {
             let world = self.world.read().expect("the world");
-            (std::sync::Arc::clone(world.home.vault()), world.home.caller(who))
+            (
+                std::sync::Arc::clone(world.home.vault()),
+                world.home.caller(who),
+            )
         };
         let from = self.tick();
         let answer = RUNTIME.block_on(vault.ask(caller, work, u64::MAX));
@@ -262,7 +271,10 @@ impl Crowd {
                 Err(Refusal::Denied(denial)) => {
                     if all.from < span.from {
                         // An earlier try may have been done before, say, the revocation.
-                        let open = Span { to: span.from, ..all };
+                        let open = Span {
+                            to: span.from,
+                            ..all
+                        };
                         note(open, Seen::Lost);
                     }
                     return note(span, Seen::Denied(denial));
@@ -280,7 +292,11 @@ impl Crowd {
         if world.engine != Engine::Memory {
             return;
         }
-        let event = if replayed { "redeem_replayed" } else { "redeemed" };
+        let event = if replayed {
+            "redeem_replayed"
+        } else {
+            "redeemed"
+        };
         match world.on_disk(entry) {
             Some(body) if body["event"] == event && body["outcome"] == "ok" => {}
             Some(body) => self.blame(format!("entry {entry} tells of something else: {body}")),
@@ -299,9 +315,13 @@ impl Crowd {
                     let mut world = self.world.write().expect("the world");
                     if dice.once_in(3) {
                         // Only while nothing runs: the watch over rounds goes by the same clock.
+                        // Less than a day in all, so that every retry is one.
                         world.desk.cut();
                         world.home.close();
-                        world.home.clock.pass_ms(dice.one(&[1, HOUR_MS, DAY_MS]));
+                        world
+                            .home
+                            .clock
+                            .pass_ms(dice.one(&[1, HOUR_MS, 5 * HOUR_MS]));
                     }
                     if let Err(what) = world.crash(dice.once_in(3)) {
                         drop(world);
@@ -417,11 +437,18 @@ fn history<'a>(
             Seen::Released { entry, value } => {
                 let place = usize::from(*value).checked_sub(1);
                 if place.and_then(|place| released.get(place)) != Some(entry) {
-                    return Err(format!("use {value} has entry {entry} and not {released:?}"));
+                    return Err(format!(
+                        "use {value} has entry {entry} and not {released:?}"
+                    ));
                 }
-                history.counted.push(Counted { span, value: *value });
+                history.counted.push(Counted {
+                    span,
+                    value: *value,
+                });
             }
-            Seen::Confirmed { value, span: last, .. } => {
+            Seen::Confirmed {
+                value, span: last, ..
+            } => {
                 history.unseen.push(Unseen {
                     span: Span {
                         to: last.from,
@@ -479,7 +506,9 @@ fn in_order(records: &[Record]) -> Result<(), Wrong> {
                 return Err(format!("entry {entry} was named twice"));
             }
             if later.to < span.from {
-                return Err(format!("entry {other} was answered before {entry} was asked for"));
+                return Err(format!(
+                    "entry {other} was answered before {entry} was asked for"
+                ));
             }
         }
     }

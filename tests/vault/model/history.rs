@@ -51,7 +51,11 @@ pub fn check(history: &History) -> Result<(), Wrong> {
     }
     for (place, one) in counted.iter().enumerate() {
         if one.value == 0 || one.value > history.max || one.value > history.last {
-            return Err(format!("use {} of {}", one.value, history.last.min(history.max)));
+            return Err(format!(
+                "use {} of {}",
+                one.value,
+                history.last.min(history.max)
+            ));
         }
         // Whatever has a greater number must not have ended before this one began.
         for later in &counted[place + 1..] {
@@ -86,11 +90,16 @@ pub fn check(history: &History) -> Result<(), Wrong> {
         }
     }
     if let Some(lost) = unseen.iter().find(|u| u.certain) {
-        return Err(format!("a use that a retry confirmed was not counted: {lost:?}"));
+        return Err(format!(
+            "a use that a retry confirmed was not counted: {lost:?}"
+        ));
     }
     for span in &history.used_up {
         if history.last < history.max {
-            return Err(format!("refused as used up at {} of {}", history.last, history.max));
+            return Err(format!(
+                "refused as used up at {} of {}",
+                history.last, history.max
+            ));
         }
         if counted.iter().any(|c| c.span.from > span.to) {
             return Err("a use was given after it was refused as used up".to_owned());
@@ -104,7 +113,9 @@ pub fn check(history: &History) -> Result<(), Wrong> {
             .iter()
             .any(|c| c.value > *value && c.span.to < span.from);
         if early || late || *value > history.last {
-            return Err(format!("{value} uses were seen when there were more or fewer"));
+            return Err(format!(
+                "{value} uses were seen when there were more or fewer"
+            ));
         }
     }
     Ok(())
@@ -145,7 +156,11 @@ mod tests {
         let with_unseen = vec![counted(1, 2, 1), counted(7, 8, 3)];
         check(&history(with_unseen, vec![unseen(3, 5, true)], 3)).unwrap();
         check(&history(vec![], vec![unseen(1, u64::MAX, false)], 0)).unwrap();
-        let mut full = history(vec![counted(1, 2, 1), counted(1, 3, 2), counted(4, 5, 3)], vec![], 3);
+        let mut full = history(
+            vec![counted(1, 2, 1), counted(1, 3, 2), counted(4, 5, 3)],
+            vec![],
+            3,
+        );
         full.used_up.push(Span { from: 3, to: 9 });
         full.reads.push((Span { from: 3, to: 4 }, 2));
         check(&full).unwrap();
@@ -154,7 +169,9 @@ mod tests {
     #[test]
     fn what_has_none_is_not() {
         let wrong = |history: History| check(&history).unwrap_err();
-        assert!(wrong(history(vec![counted(1, 2, 1), counted(3, 4, 1)], vec![], 1)).contains("twice"));
+        assert!(
+            wrong(history(vec![counted(1, 2, 1), counted(3, 4, 1)], vec![], 1)).contains("twice")
+        );
         let reversed = vec![counted(1, 2, 2), counted(3, 4, 1)];
         assert!(wrong(history(reversed, vec![], 2)).contains("before"));
         assert!(wrong(history(vec![counted(1, 2, 2)], vec![], 2)).contains("nobody"));

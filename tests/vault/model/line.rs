@@ -34,6 +34,8 @@ pub struct Desk {
 
 #[derive(Default)]
 struct State {
+    /// The vault has opened: from now on a planted bug shows.
+    open: bool,
     held: bool,
     waiting: bool,
     /// The next round waited behind the one before it; the running one did.
@@ -122,9 +124,15 @@ impl Desk {
     /// A new process.
     pub fn mend(&self) {
         let mut state = self.lock();
+        state.open = false;
         state.cut = false;
         state.fenced = false;
         state.next_waited = false;
+    }
+
+    /// The vault has opened.
+    pub fn open(&self) {
+        self.lock().open = true;
     }
 
     /// Rounds that were committed or failed, and failures by kind.
@@ -173,7 +181,10 @@ impl Line {
             return;
         };
         // The bug: nobody looks at what became of it.
-        let paid = self.inner.begin().map(|round| round.commit(id, &writes).is_ok());
+        let paid = self
+            .inner
+            .begin()
+            .map(|round| round.commit(id, &writes).is_ok());
         if paid != Ok(true) {
             let _ = self.inner.reopen();
         }
@@ -214,7 +225,10 @@ impl Store for Line {
         Ok(Box::new(LineRound {
             inner: self.inner.begin()?,
             desk: &self.desk,
-            bug: self.bug,
+            bug: match self.desk.lock().open {
+                true => self.bug,
+                false => Bug::None,
+            },
             engine: self.engine,
             disk: &self.disk,
             owed: &mut self.owed,
@@ -338,7 +352,12 @@ impl Round for LineRound<'_> {
 
 impl LineRound<'_> {
     /// Fails as ordered: the store in memory does it itself, around any other it is done here.
-    fn fail(self: Box<Self>, fault: Fault, id: RoundId, writes: &WriteSet) -> Result<(), CommitError> {
+    fn fail(
+        self: Box<Self>,
+        fault: Fault,
+        id: RoundId,
+        writes: &WriteSet,
+    ) -> Result<(), CommitError> {
         if self.engine == Engine::Memory {
             let next = self.disk.commits() + 1;
             self.disk.order(Faults::none().and(next, fault));

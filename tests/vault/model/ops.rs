@@ -356,7 +356,11 @@ impl Maker {
         let stranger = self.dice.once_in(10);
         let call = Call::Tokenize {
             tag,
-            by: if stranger { SHOP + OTHER - portal } else { portal },
+            by: if stranger {
+                SHOP + OTHER - portal
+            } else {
+                portal
+            },
             tx,
             card: self.dice.roll(3) as usize,
             code: (self.dice.once_in(2)).then(|| 1_000 + self.dice.roll(9_000) as u16),
@@ -369,7 +373,12 @@ impl Maker {
     /// A token of one of the newest transactions, and who may be interested in it.
     fn token(&mut self) -> Option<(Tag, Tag, Who, usize)> {
         let (tx, _, parties) = self.tx()?;
-        let own: Vec<Tag> = self.tokens.iter().filter(|t| t.1 == tx).map(|t| t.0).collect();
+        let own: Vec<Tag> = self
+            .tokens
+            .iter()
+            .filter(|t| t.1 == tx)
+            .map(|t| t.0)
+            .collect();
         if own.is_empty() {
             return None;
         }
@@ -415,7 +424,10 @@ impl Maker {
     fn again(&mut self) -> Option<Call> {
         let len = self.calls.len();
         let back = (len as u64).min(6);
-        let mut call = self.calls.get(len.checked_sub(1 + self.dice.roll(back.max(1)) as usize)?)?.clone();
+        let mut call = self
+            .calls
+            .get(len.checked_sub(1 + self.dice.roll(back.max(1)) as usize)?)?
+            .clone();
         if let Call::Redeem { fields, .. } = &mut call
             && self.dice.once_in(6)
         {
@@ -433,7 +445,11 @@ impl Maker {
         for _ in 0..count {
             let call = match self.dice.roll(30) {
                 0 if !self.narrow => Call::Close { by: portal, tx },
-                1 => Call::Revoke { by: portal, tx, token },
+                1 => Call::Revoke {
+                    by: portal,
+                    tx,
+                    token,
+                },
                 2..=4 => Call::Describe {
                     by: self.dice.one(&parties),
                     tx,
@@ -483,7 +499,11 @@ impl Maker {
         Some(match self.dice.roll(4) {
             0 => Call::Get { by: portal, tx },
             1 => Call::Get { by, tx },
-            2 => Call::Describe { by: portal, tx, token },
+            2 => Call::Describe {
+                by: portal,
+                tx,
+                token,
+            },
             _ => Call::Describe { by, tx, token },
         })
     }

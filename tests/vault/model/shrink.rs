@@ -132,7 +132,9 @@ fn kind(what: &str) -> String {
         }
     }
     // The call that was answered wrongly may be another one.
-    for call in ["Open", "Tokenize", "Redeem", "Report", "Describe", "Get", "Revoke", "Close"] {
+    for call in [
+        "Open", "Tokenize", "Redeem", "Report", "Describe", "Get", "Revoke", "Close",
+    ] {
         kind = kind.replace(&format!("{call} "), "");
     }
     kind

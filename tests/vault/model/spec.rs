@@ -226,7 +226,8 @@ impl Spec {
                         let known = self.reqs.get(tag).map(|r| r.known);
                         *by == of
                             && is_live(*at, now)
-                            && (known == Some(Fact::Yes) || (with_doubtful && known == Some(Fact::Maybe)))
+                            && (known == Some(Fact::Yes)
+                                || (with_doubtful && known == Some(Fact::Maybe)))
                     })
                     .count()
             };
@@ -266,12 +267,7 @@ impl Spec {
         if (owners_only && !is_portal(by)) || (parties_only && is_portal(by)) {
             return vec![Want::Deny(Denial::RoleNotAllowed)];
         }
-        if let Call::Open {
-            site,
-            parties,
-            ..
-        } = call
-        {
+        if let Call::Open { site, parties, .. } = call {
             for known in self.known(call, at.now).options() {
                 let covered = parties.iter().all(|party| {
                     !self.disabled.contains(party) && self.allowed.contains(&(*site, by, *party))
@@ -494,7 +490,11 @@ impl Spec {
         }
         match call {
             Call::Redeem {
-                by, token, purpose, tx, ..
+                by,
+                token,
+                purpose,
+                tx,
+                ..
             } if was_known == Fact::No => {
                 let max = self.txs[tx].grant(*by, *purpose).map_or(0, |g| g.1);
                 if let Some(own) = self.tokens.get_mut(token) {
@@ -542,10 +542,14 @@ impl Spec {
             Ok(_) => Want::New,
         };
         // An opening doesn't say whether it was done before.
-        let either = matches!(call, Call::Open { .. }) && got == Want::New && wants.contains(&Want::Again)
+        let either = matches!(call, Call::Open { .. })
+            && got == Want::New
+            && wants.contains(&Want::Again)
             && self.known(call, at.now) == Fact::Maybe;
         if !wants.contains(&got) && !either {
-            return Err(format!("{call:?} was answered {got:?}, but {wants:?} was right"));
+            return Err(format!(
+                "{call:?} was answered {got:?}, but {wants:?} was right"
+            ));
         }
         match answer {
             Err(denial) => self.refused(call, denial),
@@ -577,7 +581,12 @@ impl Spec {
         if let Some(own) = token.and_then(|token| self.tokens.get_mut(&token)) {
             match (denial, call) {
                 (Denial::Revoked, _) => own.revoked = Fact::Yes,
-                (Denial::UsedUp, Call::Redeem { by, purpose, tx, .. }) => {
+                (
+                    Denial::UsedUp,
+                    Call::Redeem {
+                        by, purpose, tx, ..
+                    },
+                ) => {
                     own.revoked = Fact::No;
                     let max = self.txs[tx].grant(*by, *purpose).map_or(0, |g| g.1);
                     own.pin(*by, *purpose, (max, max));
@@ -612,7 +621,9 @@ impl Spec {
                     if let (Some(was), false) = (req.entry, matches!(call, Call::Redeem { .. }))
                         && entry != Some(was)
                     {
-                        return Err(format!("{call:?}: its entry was {was} and is now {entry:?}"));
+                        return Err(format!(
+                            "{call:?}: its entry was {was} and is now {entry:?}"
+                        ));
                     }
                     req.entry = entry;
                 }
@@ -781,7 +792,9 @@ impl Spec {
     fn see(&mut self, tx: Tag, closed: bool) -> Result<(), Wrong> {
         let tx_state = self.txs.get_mut(&tx).expect("a transaction");
         if !tx_state.closed.options().contains(&closed) {
-            return Err(format!("transaction {tx} closed: {closed}, and that is wrong"));
+            return Err(format!(
+                "transaction {tx} closed: {closed}, and that is wrong"
+            ));
         }
         tx_state.closed = if closed { Fact::Yes } else { Fact::No };
         Ok(())
@@ -929,7 +942,10 @@ impl Spec {
 
 impl Tok {
     pub fn uses(&self, who: Who, purpose: Purpose) -> Uses {
-        self.used.get(&(who, purpose as u8)).copied().unwrap_or((0, 0))
+        self.used
+            .get(&(who, purpose as u8))
+            .copied()
+            .unwrap_or((0, 0))
     }
 
     fn pin(&mut self, who: Who, purpose: Purpose, uses: Uses) {

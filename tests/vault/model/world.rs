@@ -35,7 +35,7 @@ pub struct World {
     pub home: Home,
     pub desk: Arc<Desk>,
     pub engine: Engine,
-    bug: Bug,
+    pub bug: Bug,
     /// The keyring, loaded when it was needed last.
     ring: Mutex<Option<Keyring>>,
     /// The mark as it was before the newest ones.
@@ -88,6 +88,7 @@ impl World {
         self.home
             .reopen_over(Box::new(line))
             .map_err(|error| format!("the vault does not open: {error}"))?;
+        self.desk.open();
         self.old_mark = self.mark();
         Ok(())
     }
@@ -109,7 +110,9 @@ impl World {
         self.home.disk.crash();
         self.home.close();
         self.desk.calm();
-        self.home.disk.order(payvault::store::memory::Faults::none());
+        self.home
+            .disk
+            .order(payvault::store::memory::Faults::none());
         if old_mark {
             for (path, bytes) in &self.old_mark {
                 std::fs::write(path, bytes).expect("the mark");
@@ -123,7 +126,9 @@ impl World {
         // Starting up is not retried: no fault is left over for it.
         self.desk.calm();
         self.home.close();
-        self.home.disk.order(payvault::store::memory::Faults::none());
+        self.home
+            .disk
+            .order(payvault::store::memory::Faults::none());
         self.open()
     }
 
@@ -242,7 +247,9 @@ impl World {
         }
         for (index, earlier) in self.exported.iter().enumerate() {
             if entries.get(index).map(|e| &e.line) != Some(earlier) {
-                return Err(format!("entry {index} is not the one that was exported before"));
+                return Err(format!(
+                    "entry {index} is not the one that was exported before"
+                ));
             }
         }
         self.exported = entries.iter().map(|e| e.line.clone()).collect();
