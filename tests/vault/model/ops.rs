@@ -327,14 +327,16 @@ impl Maker {
             (30 * HOUR_MS, 2 * DAY_MS),
             (30 * HOUR_MS, 7 * DAY_MS),
         ]);
-        Call::Open {
+        let call = Call::Open {
             tag,
             by,
             site: self.dice.roll(2) as usize,
             parties,
             expires_ms,
             release_ms,
-        }
+        };
+        self.calls.push(call.clone());
+        call
     }
 
     /// Mostly one of the newest.

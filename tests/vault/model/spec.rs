@@ -267,15 +267,25 @@ impl Spec {
         if (owners_only && !is_portal(by)) || (parties_only && is_portal(by)) {
             return vec![Want::Deny(Denial::RoleNotAllowed)];
         }
-        if let Call::Open { site, parties, .. } = call {
+        if let Call::Open {
+            tag,
+            site,
+            parties,
+            expires_ms,
+            ..
+        } = call
+        {
+            let asked = self.first_asked(*tag).unwrap_or(at.now);
+            let expired = at.now >= asked.plus_ms(*expires_ms);
             for known in self.known(call, at.now).options() {
                 let covered = parties.iter().all(|party| {
                     !self.disabled.contains(party) && self.allowed.contains(&(*site, by, *party))
                 });
-                add(match (known, covered) {
-                    (true, _) => Want::Again,
-                    (false, true) => Want::New,
-                    (false, false) => Want::Deny(Denial::TermsNotAllowed),
+                add(match (known, expired, covered) {
+                    (true, ..) => Want::Again,
+                    (false, true, _) => Want::Deny(Denial::Expired),
+                    (false, false, true) => Want::New,
+                    (false, false, false) => Want::Deny(Denial::TermsNotAllowed),
                 });
             }
             return wants;
@@ -665,14 +675,15 @@ impl Spec {
                 if self.txs.values().any(|tx| tx.id == transaction) {
                     return Err(format!("{call:?} opened one that was there"));
                 }
+                let asked = self.first_asked(*tag).unwrap_or(at.now);
                 let tx = Tx {
                     id: transaction,
                     portal: by,
                     site: *site,
                     parties: parties.clone(),
                     opened_at: at.now,
-                    expires_at: at.now.plus_ms(*expires_ms),
-                    release_until: at.now.plus_ms(*release_ms),
+                    expires_at: asked.plus_ms(*expires_ms),
+                    release_until: asked.plus_ms(*release_ms),
                     closed: Fact::No,
                     gone: false,
                     remembered: Vec::new(),
