@@ -26,6 +26,8 @@ pub struct PeerInfo {
     pub identity: PeerIdentity,
     /// Where the connection comes from.
     pub address: SocketAddr,
+    /// The same as text, as each of its entries has it.
+    pub origin: Arc<str>,
     /// Whether it takes its answers.
     pub(super) pulse: Pulse,
     withdrawn: AtomicBool,
@@ -37,6 +39,7 @@ impl PeerInfo {
         PeerInfo {
             identity,
             address,
+            origin: Arc::from(address.to_string()),
             pulse: Pulse::default(),
             withdrawn: AtomicBool::new(false),
         }

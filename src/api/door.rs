@@ -87,13 +87,12 @@ impl Door {
             .vault()
             .ok_or_else(|| status::of_refusal(&Refusal::Sealed))?;
         let deadline_ms = self.deadline_ms(request);
-        let origin: Arc<str> = Arc::from(peer.address.to_string());
         let registry = vault.registry();
         let identity = &peer.identity;
         let principal = registry.by_credential(&identity.issuer_key, &identity.uri);
         let caller = Caller {
             principal: principal.cloned(),
-            origin,
+            origin: Arc::clone(&peer.origin),
         };
         let judged = match principal {
             None => Err(Denial::UnknownCaller),
