@@ -152,8 +152,20 @@ impl Due {
     }
 }
 
+/// Whoever makes calls.
+pub trait Calls: Send + 'static {
+    /// Makes one.
+    fn call(&mut self, op: Op) -> impl Future<Output = Answer> + Send;
+}
+
+impl Calls for Caller {
+    fn call(&mut self, op: Op) -> impl Future<Output = Answer> + Send {
+        Caller::call(self, op)
+    }
+}
+
 /// Drives `callers`. `pid` is the server's process.
-pub async fn drive(callers: Vec<Caller>, load: &Load, pid: Option<u32>) -> Measured {
+pub async fn drive<C: Calls>(callers: Vec<C>, load: &Load, pid: Option<u32>) -> Measured {
     let shared = Arc::new(Shared {
         phase: AtomicU8::new(WARM_UP),
         tally: Mutex::new(Tally {
@@ -228,7 +240,7 @@ async fn passes(shared: &Shared, time: Duration) -> bool {
     }
 }
 
-async fn work(mut caller: Caller, shared: Arc<Shared>, mut dice: Dice) {
+async fn work(mut caller: impl Calls, shared: Arc<Shared>, mut dice: Dice) {
     loop {
         let from = match &shared.due {
             None => Instant::now(),
@@ -278,5 +290,77 @@ async fn schedule(shared: Arc<Shared>, rate: f64) {
             return;
         }
         due.add(at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers at once, but for one call that takes long and every tenth, which fails; it has so
+    /// many answers and no more.
+    struct Stalls {
+        left: u32,
+        stall_at: u32,
+    }
+
+    const STALL: Duration = Duration::from_millis(300);
+
+    impl Calls for Stalls {
+        async fn call(&mut self, _: Op) -> Answer {
+            if self.left == 0 {
+                return Answer::Dry;
+            }
+            self.left -= 1;
+            if self.left == self.stall_at {
+                tokio::time::sleep(STALL).await;
+            }
+            if self.left.is_multiple_of(10) {
+                return Answer::Failed(tonic::Status::unavailable("no"));
+            }
+            Answer::Done
+        }
+    }
+
+    async fn slow_calls(rate: Option<f64>) -> (u64, Measured) {
+        let load = Load {
+            mix: "redeem".parse().expect("a mix"),
+            rate,
+            warm_up: Duration::ZERO,
+            // It ends when the answers do.
+            duration: Duration::from_secs(600),
+            seed: 1,
+        };
+        let stalls = Stalls {
+            left: 1_000,
+            stall_at: 800,
+        };
+        let measured = drive(vec![stalls], &load, None).await;
+        let slow = measured
+            .all()
+            .iter_recorded()
+            .filter(|value| value.value_iterated_to() > 100_000_000)
+            .map(|value| value.count_at_value())
+            .sum();
+        (slow, measured)
+    }
+
+    #[tokio::test]
+    async fn under_open_load_a_stall_shows_in_every_call_that_it_held_up() {
+        // 1,000 a second: some 200 fall due in the stall's first 200 ms, and wait more than 100.
+        let (slow, measured) = slow_calls(Some(1_000.0)).await;
+        assert!(slow >= 100, "{slow}");
+        assert!(measured.backlog_max >= 100, "{}", measured.backlog_max);
+        assert!(measured.ran_dry);
+    }
+
+    #[tokio::test]
+    async fn failures_are_counted_by_what_was_said_and_are_no_calls() {
+        let (_, measured) = slow_calls(Some(2_000.0)).await;
+        let failed: u64 = measured.errors.values().sum();
+        assert_eq!(measured.errors.len(), 1, "{:?}", measured.errors);
+        // What came before it began to count isn't in it.
+        assert!((50..=100).contains(&failed), "{failed}");
+        assert!(measured.calls() <= 900);
     }
 }

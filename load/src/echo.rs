@@ -71,14 +71,33 @@ pub fn credential(dir: &Path, endpoint: String) -> Result<crate::wire::Credentia
 /// # Errors
 /// When it can't serve.
 pub async fn serve(dir: &Path) -> Result<(), LoadError> {
-    let acceptor = TlsAcceptor::from(Arc::new(server_config(dir)?));
+    let (listener, endpoint) = listen().await?;
+    println!("{endpoint}");
+    let (over, parent_is_gone) = oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        // Its parent writes nothing, so this ends with the parent.
+        let _ = io::stdin().read(&mut [0]);
+        drop(over);
+    });
+    tokio::select! {
+        ended = serve_on(listener, dir) => ended,
+        _ = parent_is_gone => Ok(()),
+    }
+}
+
+/// A free port on loopback, and its address.
+async fn listen() -> Result<(TcpListener, String), LoadError> {
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
         .map_err(LoadError::system("can't listen"))?;
     let address = listener
         .local_addr()
         .map_err(LoadError::system("listener"))?;
-    println!("https://{address}");
+    Ok((listener, format!("https://{address}")))
+}
+
+async fn serve_on(listener: TcpListener, dir: &Path) -> Result<(), LoadError> {
+    let acceptor = TlsAcceptor::from(Arc::new(server_config(dir)?));
     let (ready, connections) = mpsc::channel(limits::CONNECTIONS_READY_MAX);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -92,7 +111,7 @@ pub async fn serve(dir: &Path) -> Result<(), LoadError> {
         }
     });
     // As `payvault::api::server` sets them.
-    let served = tonic::transport::Server::builder()
+    tonic::transport::Server::builder()
         .max_concurrent_streams(limits::CALLS_PER_CONNECTION_MAX)
         .http2_max_header_list_size(limits::HEADER_BYTES_MAX)
         .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
@@ -103,17 +122,9 @@ pub async fn serve(dir: &Path) -> Result<(), LoadError> {
             VaultServiceServer::new(Echo::new())
                 .max_decoding_message_size(limits::MESSAGE_BYTES_MAX),
         )
-        .serve_with_incoming(ReceiverStream::new(connections));
-    let (over, parent_is_gone) = oneshot::channel::<()>();
-    std::thread::spawn(move || {
-        // Its parent writes nothing, so this ends with the parent.
-        let _ = io::stdin().read(&mut [0]);
-        drop(over);
-    });
-    tokio::select! {
-        ended = served => ended.map_err(|error| LoadError::Server(format!("echo: {error}"))),
-        _ = parent_is_gone => Ok(()),
-    }
+        .serve_with_incoming(ReceiverStream::new(connections))
+        .await
+        .map_err(|error| LoadError::Server(format!("echo: {error}")))
 }
 
 /// As `payvault::api::tls` sets it.
@@ -274,5 +285,64 @@ impl VaultService for Echo {
         _: Request<pb::CloseTransactionRequest>,
     ) -> Result<Response<pb::CloseTransactionResponse>, Status> {
         not_measured()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::caller::Target;
+    use crate::drive::{Load, drive};
+    use crate::mix::Op;
+    use crate::prepare;
+
+    #[tokio::test]
+    async fn every_call_is_answered_over_mutual_tls() {
+        let dir = tempfile::tempdir().expect("a directory");
+        make_certificates(dir.path()).expect("certificates");
+        let (listener, endpoint) = listen().await.expect("a port");
+        let own = dir.path().to_owned();
+        let serving = tokio::spawn(async move { serve_on(listener, &own).await });
+        let credential = || credential(dir.path(), endpoint.clone()).expect("a credential");
+        let target = Target {
+            name: "echo",
+            portal: credential(),
+            processor: credential(),
+            processor_id: "prn_x".into(),
+            stock: Arc::new(prepare::made_up()),
+            pid: None,
+        };
+        let mut load = Load {
+            mix: "open=1+tokenize=1+redeem=1+describe=1"
+                .parse()
+                .expect("a mix"),
+            rate: None,
+            warm_up: Duration::ZERO,
+            duration: Duration::from_millis(50),
+            seed: 1,
+        };
+        // Longer, should the machine be busy with other things.
+        let measured = loop {
+            let callers = target.callers(16, 2).await.expect("callers");
+            let measured = drive(callers, &load, None).await;
+            assert!(measured.errors.is_empty(), "{:?}", measured.errors);
+            if measured.latencies.iter().all(|of| !of.is_empty()) {
+                break measured;
+            }
+            load.duration *= 2;
+        };
+        assert!(measured.calls() >= Op::ALL.len() as u64);
+
+        // Without a certificate of its CA nobody is let in.
+        let stranger = tempfile::tempdir().expect("a directory");
+        make_certificates(stranger.path()).expect("certificates");
+        let mut refused = credential();
+        let other = super::credential(stranger.path(), endpoint.clone()).expect("a credential");
+        (refused.cert_pem, refused.key_pem) = (other.cert_pem, other.key_pem);
+        if let Ok(mut clients) = refused.clients(1).await {
+            let asked = crate::requests::open("prn_x");
+            assert!(clients[0].open_transaction(asked).await.is_err());
+        }
+        serving.abort();
     }
 }
