@@ -34,7 +34,7 @@ enum Fault {
     Syncs,
     /// No name can be made, changed or removed for a while.
     Names(u64),
-    /// Syncs take so many milliseconds for a while.
+    /// Syncs take so many milliseconds for a while, and writes a fiftieth of it.
     Slow(u64),
     /// A write fails while the vault starts.
     Start(u64),
@@ -290,7 +290,10 @@ fn order(orders: &Orders, fault: Fault, rounds: &mut Rounds) {
             orders.set(Order::NameCount, lasting);
             orders.set(Order::NameAt, names + 1);
         }
-        Fault::Slow(ms) => orders.set(Order::SyncDelayMs, ms),
+        Fault::Slow(ms) => {
+            orders.set(Order::WriteDelayMs, ms / 50);
+            orders.set(Order::SyncDelayMs, ms);
+        }
         Fault::Start(_) => {}
     }
 }
