@@ -561,8 +561,9 @@ async fn streams(
             calm += 1;
         }
     }
-    match calm {
-        0 => format!("{connections} connections, not cut"),
+    match (calm, connections) {
+        (0, 0 | 1) => "not cut".to_owned(),
+        (0, _) => "cut".to_owned(),
         _ => "told to calm down, and cut".to_owned(),
     }
 }
