@@ -121,7 +121,12 @@ pub const CLOCK_STEP_MS: u64 = 5 * 60 * 1000;
 pub const MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// Connections at once.
 pub const CONNECTIONS_MAX: usize = 1_024;
-/// Of these, how many one address may hold (of IPv6, one network of 64 bits).
+/// Descriptors that connections leave to the store, the marks, the keyring and health. Where the
+/// system gives too few, there are fewer connections: a store that can't open its files fails.
+pub const DESCRIPTORS_RESERVED: u64 = 32 + HEALTH_CONNECTIONS_MAX as u64;
+/// With fewer descriptors than this a vault doesn't start.
+pub const DESCRIPTORS_MIN: u64 = DESCRIPTORS_RESERVED + 16;
+/// Of the connections, how many one address may hold (of IPv6, one network of 64 bits).
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
 /// Of these, how many one client may hold, whatever addresses it comes from: all that present one
 /// URI of one CA.

@@ -172,6 +172,26 @@ pub fn no_core_dumps() -> io::Result<()> {
     Ok(())
 }
 
+/// Lets this process have `wanted` files open at once, or as many as the system allows; how many
+/// that is.
+///
+/// # Errors
+/// When the kernel refuses, which it does not do on any Linux that we know.
+pub fn allow_open_files(wanted: u64) -> io::Result<u64> {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let current = limit.current.unwrap_or(u64::MAX);
+    let allowed = wanted.min(limit.maximum.unwrap_or(u64::MAX));
+    if current >= allowed {
+        return Ok(current);
+    }
+    let raised = Rlimit {
+        current: Some(allowed),
+        ..limit
+    };
+    rustix::process::setrlimit(Resource::Nofile, raised)?;
+    Ok(allowed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

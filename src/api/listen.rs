@@ -8,7 +8,7 @@ use super::crowd::{ClientKey, Crowd, Place};
 use super::refusal::{Refusal, RefusedHandshakes};
 use super::tls::{ALPN_H2, Tls, Trust};
 use crate::clock::Clock;
-use crate::limits;
+use crate::{limits, os};
 use rustls::pki_types::CertificateDer;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -71,6 +71,25 @@ impl Default for Bounds {
             deadline: Duration::from_millis(limits::DEADLINE_MS_MAX),
             drain: Duration::from_millis(limits::DRAIN_MS_MAX),
         }
+    }
+}
+
+impl Bounds {
+    /// The ones in [`limits`], with no more connections than this process has descriptors for.
+    pub fn within_descriptors() -> Bounds {
+        let mut bounds = Bounds::default();
+        let wanted = bounds.connections_max as u64 + limits::DESCRIPTORS_RESERVED;
+        let files = os::allow_open_files(wanted).unwrap_or(0);
+        if files < wanted {
+            let most = files.saturating_sub(limits::DESCRIPTORS_RESERVED).max(1);
+            bounds.connections_max = most as usize;
+            tracing::warn!(
+                files,
+                connections = most,
+                "fewer connections than there could be: raise the number of files that may be open"
+            );
+        }
+        bounds
     }
 }
 

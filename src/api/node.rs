@@ -70,7 +70,7 @@ impl Node {
             reflection,
             refused: Arc::clone(&refused),
             clock,
-            bounds: Bounds::default(),
+            bounds: Bounds::within_descriptors(),
         };
         let ticking = tokio::spawn(tick(Arc::clone(&gate), Arc::clone(&refused)));
         let ended = serve(serving, shutdown).await;

@@ -10,6 +10,7 @@ use crate::api::tls::Tls;
 use crate::clock::Clock;
 use crate::keys::SealFile;
 use crate::vault::{Gate, OpenError};
+use crate::{limits, os};
 use clap::Args;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub struct ServeArgs {
 pub fn run(args: ServeArgs) -> Result<(), CliError> {
     let config = args.settings.load()?;
     logging::start(config.log);
+    enough_descriptors()?;
     let clock = Clock::system();
     let tls = Arc::new(Tls::load(config.tls.clone(), clock.clone())?);
     let gate = Arc::new(Gate::new(house(&config, clock.clone())));
@@ -87,6 +89,24 @@ pub fn say_how(ended: Ended) {
         Ended::Drained => tracing::info!("stopped: every call under way was answered"),
         Ended::Cut => tracing::warn!("stopped: calls that took too long were cut"),
     }
+}
+
+/// Makes sure that there are descriptors for the store and some connections: without them the
+/// runtime panics, and later the store fails.
+///
+/// # Errors
+/// When the system gives too few.
+pub fn enough_descriptors() -> Result<(), CliError> {
+    let wanted = limits::CONNECTIONS_MAX as u64 + limits::DESCRIPTORS_RESERVED;
+    let files = os::allow_open_files(wanted)?;
+    if files >= limits::DESCRIPTORS_MIN {
+        return Ok(());
+    }
+    Err(CliError::Failed(format!(
+        "only {files} files may be open at once, and {} are needed: raise the limit (`ulimit -n`, \
+         `LimitNOFILE`)",
+        limits::DESCRIPTORS_MIN
+    )))
 }
 
 /// Binds a listener.

@@ -150,6 +150,80 @@ impl Dev {
         })
     }
 
+    /// Stops it, and runs `payvault serve` over the same vault, with more flags.
+    pub async fn serve(self, flags: &[&str]) -> Dev {
+        let (dir, ledger_key) = (self.dir.clone(), self.ledger_key.clone());
+        let clients = self.clone_clients();
+        let configs: BTreeMap<String, rustls::ClientConfig> = clients
+            .ids
+            .keys()
+            .map(|name| (name.clone(), self.tls(name)))
+            .collect();
+        self.stop().await;
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a free port")
+            .port();
+        let address = format!("127.0.0.1:{port}");
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(dir.with_extension("log"))
+            .expect("a log");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_payvault"));
+        // Its variables are the test's own.
+        command
+            .env_clear()
+            .arg("serve")
+            .args(["--listen", &address]);
+        for (flag, file) in [
+            ("--data-dir", "data"),
+            ("--keys-dir", "keys"),
+            ("--tls-cert", "server.pem"),
+            ("--tls-key", "server.key.pem"),
+            ("--tls-client-ca", "ca.pem"),
+            ("--passphrase-file", "passphrase"),
+        ] {
+            command.arg(flag).arg(dir.join(file));
+        }
+        #[allow(clippy::zombie_processes)] // reaped by whoever stops it, or when it is dropped
+        let mut child = command
+            .args(flags)
+            .stdout(Stdio::null())
+            .stderr(Stdio::from(log))
+            .spawn()
+            .expect("the binary starts");
+        let endpoint = format!("https://{address}");
+        let began = Instant::now();
+        let mut channels = BTreeMap::new();
+        for (name, config) in configs {
+            let channel = loop {
+                if let Ok(channel) = connect(&endpoint, config.clone()).await {
+                    break channel;
+                }
+                let said = || std::fs::read_to_string(dir.with_extension("log"));
+                assert!(child.try_wait().expect("a child").is_none(), "{:?}", said());
+                assert!(
+                    began.elapsed() < Duration::from_secs(READY_SECONDS),
+                    "not ready: {:?}",
+                    said()
+                );
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            };
+            channels.insert(name, channel);
+        }
+        Dev {
+            child,
+            clients: Clients {
+                channels: Arc::new(channels),
+                ..clients
+            },
+            ledger_key,
+            endpoint,
+            dir,
+        }
+    }
+
     /// How it ended, if it did.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child")

@@ -76,6 +76,12 @@ async fn a_damaged_vault_serves_what_is_right_or_says_why_not() {
                     "{status}: {said}"
                 );
                 assert!(why.is_some(), "it says why: {said}");
+                let bare = !home.join("keys/seal.json").exists();
+                let inviting = why.is_some_and(|why| why.contains("payvault init"));
+                assert!(
+                    bare || !inviting,
+                    "a damaged vault is no missing one: {said}"
+                );
             }
         }
         let said = log_of(&home);

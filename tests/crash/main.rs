@@ -10,6 +10,7 @@ mod children;
 mod clock;
 mod dev;
 mod disk;
+mod exhaustion;
 mod files;
 mod full;
 mod hostile;

@@ -49,6 +49,7 @@ pub fn run(args: DevArgs, output: Output) -> Result<(), CliError> {
         format: LogFormat::Text,
         level: args.log_level,
     });
+    serve::enough_descriptors()?;
     // Gone when this function ends.
     let (dir, _temporary) = match args.dir {
         Some(dir) => (dir, None),
