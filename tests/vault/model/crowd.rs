@@ -9,16 +9,17 @@ use super::history::{Counted, History, Span, Unseen, check};
 use super::line::Bug;
 use super::ops::{Dice, Engine};
 use super::play::Tally;
-use super::world::{World, Wrong};
+use super::world::{World, Wrong, export_text, verified};
 use crate::house::*;
 use payvault::ids::TransactionId;
+use payvault::ledger::{Receipt, verify_receipt};
 use payvault::payment::Token;
 use payvault::policy::{Denial, Field, Party, Purpose};
 use payvault::store::memory::Fault;
 use payvault::vault::command::{Done, Refusal, RequestId, Work};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 const CALLERS: u64 = 8;
 const CALLS: u64 = 14;
@@ -76,6 +77,9 @@ struct Crowd {
     records: Mutex<Vec<Record>>,
     wrong: Mutex<Vec<Wrong>>,
     answers: Mutex<BTreeMap<&'static str, u64>>,
+    crashes: AtomicU64,
+    receipts: AtomicU64,
+    exports: AtomicU64,
     next_request: AtomicU64,
 }
 
@@ -91,6 +95,9 @@ pub fn run(seed: u64, engine: Engine, bug: Bug) -> Result<Tally, Wrong> {
         records: Mutex::default(),
         wrong: Mutex::default(),
         answers: Mutex::default(),
+        crashes: AtomicU64::new(0),
+        receipts: AtomicU64::new(0),
+        exports: AtomicU64::new(0),
         next_request: AtomicU64::new(1_000_000),
     };
     let working = AtomicU64::new(CALLERS);
@@ -108,6 +115,7 @@ pub fn run(seed: u64, engine: Engine, bug: Bug) -> Result<Tally, Wrong> {
                 working.fetch_sub(1, Ordering::SeqCst);
             });
         }
+        scope.spawn(|| crowd.audit(&working));
         crowd.disturb(&mut dice, &working);
     });
     crowd.judge()
@@ -182,7 +190,7 @@ impl Crowd {
                 3 => self.revoke(target),
                 _ => {
                     let tries = dice.one(&[1, 6, 6, 6]);
-                    self.redeem(target, who, purpose, tries);
+                    self.redeem(dice, target, who, purpose, tries);
                 }
             }
         }
@@ -234,7 +242,14 @@ impl Crowd {
         });
     }
 
-    fn redeem(&self, target: usize, who: &'static str, purpose: Purpose, tries: u32) {
+    fn redeem(
+        &self,
+        dice: &mut Dice,
+        target: usize,
+        who: &'static str,
+        purpose: Purpose,
+        tries: u32,
+    ) {
         let own = &self.targets[target];
         let number = self.next_request.fetch_add(1, Ordering::SeqCst);
         let mut first = None;
@@ -262,6 +277,9 @@ impl Crowd {
                         self.blame("another number was given".to_owned());
                     }
                     let (entry, value) = (got.entry, max_of(who, purpose) - got.uses_left);
+                    if dice.once_in(6) {
+                        self.receipt(who, entry);
+                    }
                     return match got.replayed {
                         true => note(all, Seen::Confirmed { entry, value, span }),
                         false => note(span, Seen::Released { entry, value }),
@@ -304,14 +322,65 @@ impl Crowd {
         }
     }
 
+    /// The receipt of an own act, which anybody can verify; none while the vault is away.
+    fn receipt(&self, who: &str, entry: u64) {
+        let (vault, id) = {
+            let world = self.world.read().expect("the world");
+            (Arc::clone(world.home.vault()), world.home.id(who))
+        };
+        let issued = match RUNTIME.block_on(vault.receipt(entry, Some(id))) {
+            Ok(issued) => issued,
+            Err(Refusal::Sealed | Refusal::Unavailable(_)) => return,
+            Err(other) => return self.blame(format!("no receipt of entry {entry}: {other}")),
+        };
+        let receipt = Receipt {
+            entry: issued.entry,
+            path: issued.path,
+            checkpoint: issued.published.note.to_string(),
+        };
+        self.receipts.fetch_add(1, Ordering::SeqCst);
+        let keys = [vault.verifier().clone()];
+        if let Err(why) = verify_receipt(receipt.to_json().as_bytes(), &keys) {
+            self.blame(format!("the receipt of entry {entry} is refused: {why}"));
+        }
+    }
+
+    /// An auditor who exports all the time. Each export goes on where the one before it ended.
+    fn audit(&self, working: &AtomicU64) {
+        let mut before: Vec<String> = Vec::new();
+        while working.load(Ordering::SeqCst) > 0 {
+            let (vault, auditor) = {
+                let world = self.world.read().expect("the world");
+                (
+                    Arc::clone(world.home.vault()),
+                    world.home.principal("auditor"),
+                )
+            };
+            let text = match RUNTIME.block_on(export_text(&vault, &auditor)) {
+                Ok(text) => text,
+                Err(Refusal::Sealed | Refusal::Unavailable(_) | Refusal::StorageFull) => continue,
+                Err(other) => return self.blame(format!("no export: {other}")),
+            };
+            let now: Vec<String> = match verified(&vault, text) {
+                Ok(entries) => entries.into_iter().map(|e| e.line).collect(),
+                Err(what) => return self.blame(what),
+            };
+            if now.get(..before.len()) != Some(&before[..]) {
+                return self
+                    .blame("an export has another beginning than the one before".to_owned());
+            }
+            before = now;
+            self.exports.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
     /// Faults and crashes while the callers work.
     fn disturb(&self, dice: &mut Dice, working: &AtomicU64) {
-        let mut crashes = 0;
         while working.load(Ordering::SeqCst) > 0 {
             let before = self.now.load(Ordering::SeqCst);
             match dice.roll(5) {
-                0 if crashes < 4 => {
-                    crashes += 1;
+                0 if self.crashes.load(Ordering::SeqCst) < 4 => {
+                    self.crashes.fetch_add(1, Ordering::SeqCst);
                     let mut world = self.world.write().expect("the world");
                     if dice.once_in(3) {
                         // Only while nothing runs: the watch over rounds goes by the same clock.
@@ -398,7 +467,12 @@ impl Crowd {
         Ok(Tally {
             operations: answers.values().sum(),
             commits,
-            by_kind: BTreeMap::from([("crowd", 1)]),
+            by_kind: BTreeMap::from([
+                ("crowd", 1),
+                ("crash", self.crashes.into_inner()),
+                ("receipt verified", self.receipts.into_inner()),
+                ("export verified in a crowd", self.exports.into_inner()),
+            ]),
             failed,
             answers,
             entries: entries.len() as u64,

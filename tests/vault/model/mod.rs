@@ -109,6 +109,7 @@ fn one(seed: u64) -> Result<Tally, String> {
 
 /// Plays seeds from `first` on until `enough`, on several threads.
 fn many(first: u64, enough: impl Fn(u64) -> bool + Sync) -> (u64, Tally, Vec<String>) {
+    let began = Instant::now();
     let next = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
     let sum = Mutex::new((0, Tally::default(), Vec::new()));
@@ -127,8 +128,10 @@ fn many(first: u64, enough: impl Fn(u64) -> bool + Sync) -> (u64, Tally, Vec<Str
                         Ok(tally) => {
                             sum.0 += 1;
                             sum.1.add(&tally);
-                            if sum.0 % 200 == 0 {
-                                println!("{}", say(first, sum.0, &sum.1, sum.2.len()));
+                            if sum.0 % 100 == 0 {
+                                let seconds = began.elapsed().as_secs();
+                                let said = say(first, sum.0, &sum.1, sum.2.len());
+                                println!("{seconds} s: {said}");
                             }
                         }
                         Err(text) => {

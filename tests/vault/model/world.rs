@@ -7,11 +7,12 @@ use crate::house::*;
 use crate::ledger::Rows;
 use payvault::keys::{KeyName, Keyring, Kind, Place, Sealed};
 use payvault::ledger::{Opened, Page, verify_consistency, verify_export};
+use payvault::policy::Principal;
 use payvault::store::memory::MemoryStore;
 use payvault::store::sled::{SledOptions, SledStore};
 use payvault::store::{RoundId, Store};
 use payvault::vault::command::{Caller, Done, Refusal, Work};
-use payvault::vault::{ExportRequest, Published, check_in};
+use payvault::vault::{ExportRequest, Published, Vault, check_in};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -206,45 +207,10 @@ impl World {
     pub fn export(&mut self) -> Result<Vec<Exported>, Wrong> {
         let vault = Arc::clone(self.home.vault());
         let auditor = self.home.principal("auditor");
-        let request = ExportRequest {
-            from: 0,
-            to: None,
-            from_time: None,
-            to_time: None,
-            site: None,
-            kinds: Vec::new(),
-            reason: "a test".to_owned(),
-            ticket: String::new(),
-        };
-        let text = RUNTIME.block_on(async {
-            let caller = caller(Arc::clone(&auditor));
-            let pieces = vault.export(caller, &auditor, request, u64::MAX).await;
-            let mut pieces = pieces.map_err(|refusal| format!("no export: {refusal}"))?;
-            let mut text = Vec::new();
-            while let Some(piece) = pieces.recv().await {
-                let piece = piece.map_err(|refusal| format!("the export ends: {refusal}"))?;
-                text.extend_from_slice(&piece);
-            }
-            Ok::<_, Wrong>(text)
-        })?;
-        let keys = [vault.verifier().clone()];
-        let report =
-            verify_export(&text[..], &keys).map_err(|e| format!("the export is refused: {e}"))?;
-        if report.erased + report.closed > 0 {
-            return Err("an entry is missing from a full export".to_owned());
-        }
-        let text = String::from_utf8(text).map_err(|e| e.to_string())?;
-        let mut entries = Vec::new();
-        for line in text.lines() {
-            let value: serde_json::Value = serde_json::from_str(line).map_err(|e| e.to_string())?;
-            if value["type"] == "entry" {
-                let body = value["body"].as_str().unwrap_or_default();
-                entries.push(Exported {
-                    line: line.to_owned(),
-                    body: serde_json::from_str(body).map_err(|e| e.to_string())?,
-                });
-            }
-        }
+        let text = RUNTIME
+            .block_on(export_text(&vault, &auditor))
+            .map_err(|refusal| format!("no export: {refusal}"))?;
+        let entries = verified(&vault, text)?;
         for (index, earlier) in self.exported.iter().enumerate() {
             if entries.get(index).map(|e| &e.line) != Some(earlier) {
                 return Err(format!(
@@ -296,6 +262,50 @@ impl World {
             self.checkpoints.remove(7);
         }
     }
+}
+
+/// A full export, as the auditor gets it.
+pub async fn export_text(vault: &Arc<Vault>, auditor: &Arc<Principal>) -> Result<Vec<u8>, Refusal> {
+    let request = ExportRequest {
+        from: 0,
+        to: None,
+        from_time: None,
+        to_time: None,
+        site: None,
+        kinds: Vec::new(),
+        reason: "a test".to_owned(),
+        ticket: String::new(),
+    };
+    let caller = caller(Arc::clone(auditor));
+    let mut pieces = vault.export(caller, auditor, request, u64::MAX).await?;
+    let mut text = Vec::new();
+    while let Some(piece) = pieces.recv().await {
+        text.extend_from_slice(&piece?);
+    }
+    Ok(text)
+}
+
+/// The entries of a full export that verifies and lacks nothing.
+pub fn verified(vault: &Vault, text: Vec<u8>) -> Result<Vec<Exported>, Wrong> {
+    let keys = [vault.verifier().clone()];
+    let report =
+        verify_export(&text[..], &keys).map_err(|e| format!("the export is refused: {e}"))?;
+    if report.erased + report.closed > 0 {
+        return Err("an entry is missing from a full export".to_owned());
+    }
+    let text = String::from_utf8(text).map_err(|e| e.to_string())?;
+    let mut entries = Vec::new();
+    for line in text.lines() {
+        let value: serde_json::Value = serde_json::from_str(line).map_err(|e| e.to_string())?;
+        if value["type"] == "entry" {
+            let body = value["body"].as_str().unwrap_or_default();
+            entries.push(Exported {
+                line: line.to_owned(),
+                body: serde_json::from_str(body).map_err(|e| e.to_string())?,
+            });
+        }
+    }
+    Ok(entries)
 }
 
 /// A store that holds `rows`.
