@@ -14,8 +14,7 @@ use crate::ledger::{Tree, empty_root};
 use crate::limits;
 use crate::policy::{Allowance, AllowanceKey, Principal};
 use crate::secret::SecretText;
-use crate::store::sled::{SledOptions, SledStore};
-use crate::store::{MarkError, MarkFile, Store, StoreError};
+use crate::store::{EngineKind, EngineOptions, MarkError, MarkFile, Store, StoreError};
 use arc_swap::ArcSwap;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
@@ -33,6 +32,8 @@ pub struct House {
     pub checkpoint_sink: Option<PathBuf>,
     /// Sites and rates.
     pub settings: Settings,
+    /// The store's engine.
+    pub engine: EngineKind,
     /// Bytes of the engine's cache.
     pub cache_bytes: u64,
     /// Where time comes from.
@@ -129,14 +130,13 @@ impl House {
         self.data_dir.join("db")
     }
 
-    fn open_store(&self) -> Result<SledStore, StoreError> {
-        SledStore::open(
-            &self.db_dir(),
-            SledOptions {
-                cache_bytes: self.cache_bytes,
-                ..SledOptions::default()
-            },
-        )
+    /// Opens the store with the engine that was set.
+    pub(super) fn open_store(&self) -> Result<Box<dyn Store>, StoreError> {
+        let options = EngineOptions {
+            cache_bytes: self.cache_bytes,
+            ..EngineOptions::default()
+        };
+        self.engine.open(&self.db_dir(), options)
     }
 }
 
@@ -164,9 +164,7 @@ pub fn create(
     if house.db_dir().exists() {
         return Err(OpenError::Exists(house.data_dir.clone()));
     }
-    create_in(house, passphrase, cost, founding, || {
-        Ok(Box::new(house.open_store()?))
-    })
+    create_in(house, passphrase, cost, founding, || house.open_store())
 }
 
 /// [`create`] in a store of the caller's.
@@ -287,7 +285,7 @@ pub fn open(house: &House, root: &RootKey, unseal_tries: u32) -> Result<Vault, O
     if !house.db_dir().exists() && SealFile::read(&house.keys_dir).is_err() {
         return Err(OpenError::NotInitialised(house.keys_dir.clone()));
     }
-    open_in(house, root, unseal_tries, Box::new(house.open_store()?))
+    open_in(house, root, unseal_tries, house.open_store()?)
 }
 
 /// [`open`] over a store of the caller's.

@@ -14,8 +14,8 @@ use payvault::ids::{PrincipalId, Site};
 use payvault::keys::{Argon2Cost, Keyring, SealFile, Unsealer, password};
 use payvault::policy::{Agreement, Allowance, AllowanceKey, Principal, Role};
 use payvault::secret::SecretText;
-use payvault::store::Store;
 use payvault::store::memory::{Faults, MemoryDisk, MemoryStore};
+use payvault::store::{EngineKind, Store};
 use payvault::vault::{self, Founding, Gate, House, Settings};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -114,6 +114,7 @@ fn house(dir: &Path, clock: Clock) -> House {
             sites: SITES.iter().map(|s| (site(s), 180 * DAY_MS)).collect(),
             denials_per_minute: 1_000_000,
         },
+        engine: EngineKind::default(),
         cache_bytes: 16 << 20,
         clock,
     }

@@ -11,8 +11,8 @@ use payvault::policy::{
     Role, Terms,
 };
 use payvault::secret::SecretText;
-use payvault::store::Store;
 use payvault::store::memory::{Faults, MemoryDisk, MemoryStore};
+use payvault::store::{EngineKind, Store};
 use payvault::vault::command::{Caller, Done, Note, Redeemed, Refusal, RequestId, Work};
 use payvault::vault::{Founding, House, OpenError, Settings, Vault, create_in, open_in};
 use std::collections::{BTreeMap, HashMap};
@@ -102,6 +102,7 @@ pub fn house_in(dir: &Path, clock: &Arc<ManualClock>) -> House {
             sites: BTreeMap::from(sites),
             denials_per_minute: 100,
         },
+        engine: EngineKind::default(),
         cache_bytes: 16 << 20,
         clock: Clock::Manual(Arc::clone(clock)),
     }

@@ -10,7 +10,7 @@ mod refusals;
 mod road;
 
 use super::dev::file::DevFile;
-use super::dev::stage::Stage;
+use super::dev::stage::{Stage, StageSettings};
 use super::error::CliError;
 use super::output::Output;
 use super::runtime;
@@ -36,7 +36,7 @@ pub fn run(_: DemoArgs, output: Output) -> Result<(), CliError> {
         .prefix("payvault-demo-")
         .tempdir()?;
     narrator.chapter("A vault is made: keys behind a passphrase, a ledger, five callers");
-    let stage = Stage::set(temporary.path(), Clock::system())?;
+    let stage = Stage::set(temporary.path(), Clock::system(), StageSettings::default())?;
     let counts = runtime()?.block_on(async {
         let running = stage.serve(0).await?;
         let file = running.file.clone();

@@ -7,13 +7,14 @@ pub mod stage;
 
 use super::error::CliError;
 use super::output::Output;
-use super::settings::log_level;
+use super::settings::{engine, log_level};
 use super::{logging, runtime, serve};
 use crate::api::config::{Log, LogFormat, LogLevel};
 use crate::clock::Clock;
+use crate::store::EngineKind;
 use clap::Args;
 use serde_json::json;
-use stage::Stage;
+use stage::{Stage, StageSettings};
 use std::path::PathBuf;
 
 /// Runs a vault to play with, until it is stopped.
@@ -26,6 +27,9 @@ pub struct DevArgs {
     /// Port on 127.0.0.1; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     port: u16,
+    /// What the store is kept with; the same from run to run
+    #[arg(long, value_name = "ENGINE", default_value = "sled", env = "PAYVAULT_ENGINE", value_parser = engine())]
+    engine: EngineKind,
     /// How much is logged
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_level())]
     log_level: LogLevel,
@@ -48,7 +52,10 @@ pub fn run(args: DevArgs, output: Output) -> Result<(), CliError> {
             (made.path().to_owned(), Some(made))
         }
     };
-    let stage = Stage::set(&dir, Clock::system())?;
+    let settings = StageSettings {
+        engine: args.engine,
+    };
+    let stage = Stage::set(&dir, Clock::system(), settings)?;
     runtime()?.block_on(async {
         let stop = serve::stop_signal()?;
         let running = stage.serve(args.port).await?;

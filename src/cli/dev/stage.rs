@@ -17,6 +17,7 @@ use crate::keys::{Argon2Cost, password};
 use crate::limits;
 use crate::policy::{Agreement, Allowance, AllowanceKey, Principal, Purpose, Role};
 use crate::secret::SecretText;
+use crate::store::EngineKind;
 use crate::vault::{self, Founding, Gate, House};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -42,6 +43,13 @@ const AGREEMENT_MS: u64 = 365 * DAY_MS;
 /// Memory for the engine's cache.
 const CACHE_BYTES: u64 = 64 << 20;
 
+/// What may be set of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StageSettings {
+    /// The store's engine.
+    pub engine: EngineKind,
+}
+
 /// A vault that is made and open, and everybody's files. Not served yet.
 pub struct Stage {
     dir: PathBuf,
@@ -60,14 +68,14 @@ impl Stage {
     /// # Errors
     /// When another run uses the directory, its certificates are past their time, or the vault
     /// can't be made or refuses to open.
-    pub fn set(dir: &Path, clock: Clock) -> Result<Stage, CliError> {
+    pub fn set(dir: &Path, clock: Clock, settings: StageSettings) -> Result<Stage, CliError> {
         fs::create_dir_all(dir).map_err(CliError::file(dir))?;
         let dir = fs::canonicalize(dir).map_err(CliError::file(dir))?;
         refuse_foreign(&dir)?;
         let lock = lock(&dir)?;
         // Nobody serves yet, whatever an earlier run left.
         DevFile::remove(&dir).map_err(CliError::file(&dir))?;
-        let house = house(&dir, clock.clone());
+        let house = house(&dir, clock.clone(), settings);
         let continued = house.keys_dir.join("seal.json").exists();
         if !continued {
             make(&dir, &house)?;
@@ -222,7 +230,7 @@ fn tls_files(dir: &Path) -> TlsFiles {
     }
 }
 
-fn house(dir: &Path, clock: Clock) -> House {
+fn house(dir: &Path, clock: Clock, settings: StageSettings) -> House {
     House {
         data_dir: dir.join("data"),
         keys_dir: dir.join("keys"),
@@ -235,6 +243,7 @@ fn house(dir: &Path, clock: Clock) -> House {
                 .collect(),
             denials_per_minute: limits::DENIALS_PER_MINUTE,
         },
+        engine: settings.engine,
         cache_bytes: CACHE_BYTES,
         clock,
     }
@@ -404,16 +413,16 @@ mod tests {
     fn a_second_run_goes_on_with_the_same_vault_and_two_at_once_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let describe = |stage: &Stage| stage.describe("https://127.0.0.1:1".into()).unwrap();
-        let first = Stage::set(dir.path(), Clock::system()).unwrap();
+        let first = Stage::set(dir.path(), Clock::system(), StageSettings::default()).unwrap();
         let made = describe(&first);
         assert!(!first.continued);
         assert_eq!(made.principals.len(), 5);
-        assert!(Stage::set(dir.path(), Clock::system()).is_err());
+        assert!(Stage::set(dir.path(), Clock::system(), StageSettings::default()).is_err());
 
         let by = vault::command::Caller::vault();
         first.gate.close(vault::command::Note::Stopped, by);
         drop(first);
-        let second = Stage::set(dir.path(), Clock::system()).unwrap();
+        let second = Stage::set(dir.path(), Clock::system(), StageSettings::default()).unwrap();
         assert!(second.continued);
         assert_eq!(describe(&second), made);
         for (name, one) in &made.principals {
