@@ -84,9 +84,11 @@ pub fn copy(
     if !is_vacant(to).map_err(CopyError::Target)? {
         return Err(CopyError::Exists(to.into()));
     }
-    let source = found
-        .open(from, EngineOptions::default())
-        .map_err(CopyError::Source)?;
+    let verify = EngineOptions {
+        verify: true,
+        ..EngineOptions::default()
+    };
+    let source = found.open(from, verify).map_err(CopyError::Source)?;
     if source.is_empty().map_err(CopyError::Source)? {
         return Err(CopyError::Empty(from.into()));
     }

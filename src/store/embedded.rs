@@ -24,6 +24,9 @@ pub struct EngineOptions {
     pub cache_bytes: u64,
     /// Free bytes below which a commit is [`CommitError::Full`].
     pub space_reserve_bytes: u64,
+    /// Whether opening reads the whole file and verifies the checksum of every page. Only redb
+    /// has them, and does it by itself after a stop without a goodbye.
+    pub verify: bool,
 }
 
 impl Default for EngineOptions {
@@ -32,6 +35,7 @@ impl Default for EngineOptions {
             // With ten million rows beside sled's cache (33 bytes each) this stays below a GiB.
             cache_bytes: 64 << 20,
             space_reserve_bytes: SPACE_RESERVE_BYTES,
+            verify: false,
         }
     }
 }
@@ -289,7 +293,14 @@ impl<E: Engine> Reader for Shared<E> {
     fn floor(&self, space: u8, key: &[u8]) -> Result<Option<Row>, StoreError> {
         let low = [space];
         let high = [&low, key].concat();
-        self.read(|engine| engine.last(&low, &high))
+        self.read(|engine| {
+            let row = engine.last(&low, &high)?;
+            let keys = row.as_ref().map(|(key, _)| key.as_slice());
+            in_order(keys.into_iter(), |key| {
+                key >= low.as_slice() && key <= high.as_slice()
+            })?;
+            Ok(row)
+        })
     }
 
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, StoreError> {
@@ -297,8 +308,24 @@ impl<E: Engine> Reader for Shared<E> {
             // The engines panic over such a range; still tell a fenced store from an empty range.
             return self.read_slot().open().map(|_| Vec::new());
         }
-        self.read(|engine| engine.first(from, to, limit.min(SCAN_ROWS_MAX)))
+        self.read(|engine| {
+            let rows = engine.first(from, to, limit.min(SCAN_ROWS_MAX))?;
+            let keys = rows.iter().map(|(key, _)| key.as_slice());
+            in_order(keys, |key| key >= from && key < to)?;
+            Ok(rows)
+        })
     }
+}
+
+/// Refuses keys that a damaged tree gave: whoever goes on from the last one would go on for ever.
+fn in_order<'a>(
+    keys: impl Iterator<Item = &'a [u8]> + Clone,
+    within: impl Fn(&[u8]) -> bool,
+) -> Result<(), StoreError> {
+    if keys.clone().all(within) && keys.is_sorted_by(|one, next| one < next) {
+        return Ok(());
+    }
+    Err(StoreError::Damaged("the rows are out of order".to_owned()))
 }
 
 fn free_bytes(directory: &Path) -> io::Result<u64> {

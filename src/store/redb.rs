@@ -127,6 +127,7 @@ impl Engine for Redb {
 fn builder(options: &EngineOptions) -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(usize::try_from(options.cache_bytes).unwrap_or(usize::MAX));
+    builder.set_check_integrity_on_open(options.verify);
     builder
 }
 

@@ -61,7 +61,7 @@ type Last = HashMap<TransactionId, Changed>;
 pub fn check(house: &House, root: &RootKey) -> Result<Checked, OpenError> {
     let vault = SealFile::read(&house.keys_dir)?.vault();
     let ring = Keyring::load(&house.keys_dir, vault, root)?;
-    let store = house.open_store()?;
+    let store = house.open_store(true)?;
     let reader = store.reader();
     let loaded = load(reader.as_ref(), &ring)?;
     let mut checked = walk(reader.as_ref(), &ring, &loaded.head)?;

@@ -16,7 +16,7 @@ use crate::policy::{Allowance, AllowanceKey, Principal};
 use crate::secret::SecretText;
 use crate::store::{EngineKind, EngineOptions, MarkError, MarkFile, Store, StoreError};
 use arc_swap::ArcSwap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
 /// Where a vault lives and how it is set.
@@ -127,13 +127,19 @@ pub enum OpenError {
 impl House {
     /// The engine's directory.
     pub fn db_dir(&self) -> PathBuf {
-        self.data_dir.join("db")
+        House::db_dir_in(&self.data_dir)
     }
 
-    /// Opens the store with the engine that was set.
-    pub(super) fn open_store(&self) -> Result<Box<dyn Store>, StoreError> {
+    /// The engine's directory in a data directory.
+    pub fn db_dir_in(data_dir: &Path) -> PathBuf {
+        data_dir.join("db")
+    }
+
+    /// Opens the store with the engine that was set; `verify` as in [`EngineOptions`].
+    pub(super) fn open_store(&self, verify: bool) -> Result<Box<dyn Store>, StoreError> {
         let options = EngineOptions {
             cache_bytes: self.cache_bytes,
+            verify,
             ..EngineOptions::default()
         };
         self.engine.open(&self.db_dir(), options)
@@ -164,7 +170,9 @@ pub fn create(
     if house.db_dir().exists() {
         return Err(OpenError::Exists(house.data_dir.clone()));
     }
-    create_in(house, passphrase, cost, founding, || house.open_store())
+    create_in(house, passphrase, cost, founding, || {
+        house.open_store(false)
+    })
 }
 
 /// [`create`] in a store of the caller's.
@@ -285,7 +293,7 @@ pub fn open(house: &House, root: &RootKey, unseal_tries: u32) -> Result<Vault, O
     if !house.db_dir().exists() && SealFile::read(&house.keys_dir).is_err() {
         return Err(OpenError::NotInitialised(house.keys_dir.clone()));
     }
-    open_in(house, root, unseal_tries, house.open_store()?)
+    open_in(house, root, unseal_tries, house.open_store(false)?)
 }
 
 /// [`open`] over a store of the caller's.

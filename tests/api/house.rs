@@ -91,7 +91,7 @@ pub enum Storing {
     /// In memory; faults can be ordered.
     Memory,
     /// In its data directory, behind a gate that was unsealed with the passphrase.
-    Sled,
+    Embedded(EngineKind),
     /// In a store that is made from the house, twice: to make the vault and to open it.
     Made(MakeStore),
 }
@@ -206,7 +206,10 @@ impl Serving {
                 issuer: p.issuer_key,
             })
             .collect();
-        let house = house(dir.path(), clock);
+        let mut house = house(dir.path(), clock);
+        if let Storing::Embedded(engine) = storing {
+            house.engine = engine;
+        }
         let store = MemoryStore::new();
         let disk = store.disk();
         let founding = Founding {
@@ -216,7 +219,7 @@ impl Serving {
         };
         let cost = Argon2Cost::for_tests();
         let gate = match storing {
-            Storing::Sled => {
+            Storing::Embedded(_) => {
                 vault::create(&house, &passphrase(), cost, founding).expect("a vault is made");
                 let gate = Gate::new(house);
                 gate.unseal(&passphrase()).expect("it is unsealed");

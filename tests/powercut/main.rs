@@ -39,8 +39,15 @@ const SUBJECTS: &[children::Subject] = &[
 const LIVES_OF_A_STORE: u64 = 4;
 /// A child that was not cut by then ends by itself.
 const ROUNDS_OF_A_LIFE: u64 = 150;
-/// Cuts come at a write up to this one; a life has about three a round.
-const CUT_AT_MAX: u64 = 300;
+/// Cuts come at a write up to this one: a life of sled has about three a round, one of redb about
+/// twenty, a write for each page.
+fn cut_at_max(engine: EngineKind) -> u64 {
+    match engine {
+        EngineKind::Sled => 300,
+        EngineKind::Redb => 2_000,
+    }
+}
+
 /// Every third cut comes among the first writes, where a store is made or recovered.
 const OPENING_WRITES: u64 = 30;
 
@@ -82,7 +89,7 @@ fn no_acknowledged_round_is_lost_by_a_power_cut(engine: EngineKind) {
             let bound = if seed.is_multiple_of(3) {
                 OPENING_WRITES
             } else {
-                CUT_AT_MAX
+                cut_at_max(engine)
             };
             let cut = Cut::at(1 + seed / 3 % bound, seed);
             let life = Life::of("store", &place, seeds.first, ROUNDS_OF_A_LIFE);
@@ -117,7 +124,7 @@ fn no_acknowledged_token_is_lost_by_a_power_cut(engine: EngineKind) {
         let mut told = 0;
         for _ in 0..LIVES_OF_A_STORE.min(cuts - done) {
             let seed = seeds.next();
-            let cut = Cut::at(1 + seed % CUT_AT_MAX, seed);
+            let cut = Cut::at(1 + seed % cut_at_max(engine), seed);
             let life = Life::of("vault", &place, seed, ROUNDS_OF_A_LIFE * 2);
             let lived = life.live(cutter, Some(&cut));
             assert!(
@@ -155,7 +162,7 @@ fn without_the_barrier_rounds_are_lost(engine: EngineKind) {
     while u64::from(done) < cuts {
         let place = Place::of(engine);
         let seed = seeds.next();
-        let cut = Cut::at(1 + seed % CUT_AT_MAX, seed);
+        let cut = Cut::at(1 + seed % cut_at_max(engine), seed);
         let life = Life::of("store", &place, seeds.first, ROUNDS_OF_A_LIFE).without_barrier();
         let lived = life.live(cutter, Some(&cut));
         if !lived.was_cut {
@@ -193,11 +200,10 @@ fn a_failed_sync_or_write_loses_no_acknowledged_round(engine: EngineKind) {
     for n in 0..lives {
         let place = Place::of(engine);
         let seed = seeds.next();
-        let at = 1 + seed % 180;
         let fault = if n % 2 == 0 {
-            Cut::failed_sync(at, seed)
+            Cut::failed_sync(1 + seed % 180, seed)
         } else {
-            Cut::failed_write(at, seed)
+            Cut::failed_write(1 + seed % (cut_at_max(engine) * 3 / 5), seed)
         };
         let life = Life::of("store", &place, seeds.first, ROUNDS_OF_A_LIFE);
         let lived = life.live(cutter, Some(&fault));

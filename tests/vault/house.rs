@@ -142,7 +142,7 @@ pub const EVERYTHING: Allowance = Allowance {
     releases_per_hour: 1_000_000,
 };
 
-type Cast = HashMap<&'static str, Arc<Principal>>;
+pub type Cast = HashMap<&'static str, Arc<Principal>>;
 
 /// Portals `shop` and `other`; processors `acme`, `bolt` and `crux`; `auditor`; `ann` and `ben`,
 /// who are operators. `shop` may name `acme` and `bolt`; `other` may name `acme`, and `bolt` for
