@@ -349,7 +349,7 @@ pub enum Point {
 /// Failures that tests order; none in a shipped binary.
 #[cfg(not(test))]
 #[derive(Default)]
-pub struct Faults;
+pub struct Faults(());
 
 #[cfg(not(test))]
 impl Faults {
