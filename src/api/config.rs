@@ -8,6 +8,7 @@ use super::sites::{
 use super::tls::TlsFiles;
 use crate::ids::Site;
 use crate::limits;
+use crate::store::EngineKind;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -40,6 +41,8 @@ pub struct Config {
     pub reflection: bool,
     /// How the log looks.
     pub log: Log,
+    /// The store's engine.
+    pub engine: EngineKind,
     /// Memory for the store's cache.
     pub cache_mb: u32,
     /// A file outside the vault that each checkpoint goes to as it is made.
@@ -148,6 +151,7 @@ pub struct Settings {
     pub limits: LimitSettings,
     pub reflection: Option<bool>,
     pub log: LogSettings,
+    pub engine: Option<EngineKind>,
     pub cache_mb: Option<u32>,
     pub checkpoint_sink: Option<PathBuf>,
 }
@@ -268,6 +272,7 @@ impl Settings {
                 "REFLECTION" => settings.reflection = Some(parse(&name, &value)?),
                 "LOG_FORMAT" => settings.log.format = Some(word(&name, &value)?),
                 "LOG_LEVEL" => settings.log.level = Some(word(&name, &value)?),
+                "ENGINE" => settings.engine = Some(word(&name, &value)?),
                 "CACHE_MB" => settings.cache_mb = Some(parse(&name, &value)?),
                 "CHECKPOINT_SINK" => settings.checkpoint_sink = path(),
                 _ => {}
@@ -301,6 +306,7 @@ impl Settings {
         lay(&mut self.reflection, upper.reflection);
         lay(&mut self.log.format, upper.log.format);
         lay(&mut self.log.level, upper.log.level);
+        lay(&mut self.engine, upper.engine);
         lay(&mut self.cache_mb, upper.cache_mb);
         lay(&mut self.checkpoint_sink, upper.checkpoint_sink);
     }
@@ -388,6 +394,7 @@ impl Settings {
                 format: self.log.format.unwrap_or_default(),
                 level: self.log.level.unwrap_or_default(),
             },
+            engine: self.engine.unwrap_or_default(),
             cache_mb: bounded("cache_mb", self.cache_mb.unwrap_or(128), 16..=1_048_576)?,
             checkpoint_sink: self.checkpoint_sink,
         })
@@ -565,6 +572,7 @@ client_ca = ["ca.pem"]
         let names: Vec<_> = config.sites.keys().map(Site::as_str).collect();
         assert_eq!(names, ["dk", "nl", "se", "uk", "us"]);
         assert!(!config.reflection);
+        assert_eq!(config.engine, EngineKind::Sled);
     }
 
     #[test]
@@ -573,11 +581,14 @@ client_ca = ["ca.pem"]
             ("PAYVAULT_LISTEN", "127.0.0.1:1"),
             ("PAYVAULT_LOG_LEVEL", "debug"),
             ("PAYVAULT_CACHE_MB", "64"),
+            ("PAYVAULT_ENGINE", "redb"),
             ("PAYVAULT_TLS_CLIENT_CA", "/a.pem:/b.pem"),
             ("PAYVAULT_PORT", "tcp://10.0.0.1:8443"),
             ("HOME", "/root"),
         ];
-        let config = load(&format!("cache_mb = 32\n{LEAST}"), &variables).unwrap();
+        let text = format!("cache_mb = 32\nengine = \"sled\"\n{LEAST}");
+        let config = load(&text, &variables).unwrap();
+        assert_eq!(config.engine, EngineKind::Redb);
         assert_eq!(config.listen.port(), 1);
         assert_eq!(config.log.level, LogLevel::Debug);
         assert_eq!(config.cache_mb, 64);
@@ -662,6 +673,7 @@ client_ca = ["ca.pem"]
             ("PAYVAULT_LISTEN", "localhost"),
             ("PAYVAULT_REFLECTION", "yes"),
             ("PAYVAULT_LOG_FORMAT", "xml"),
+            ("PAYVAULT_ENGINE", "rocksdb"),
         ] {
             let message = refused(LEAST, &[(name, value)]);
             assert!(message.starts_with(name), "{message}");

@@ -5,6 +5,7 @@ use crate::api::client::ConnectError;
 use crate::api::config::ConfigError;
 use crate::api::server::ServeError;
 use crate::api::tls::TlsError;
+use crate::store::copy::CopyError;
 use crate::vault::{Checked, GateError, OpenError};
 use std::path::PathBuf;
 
@@ -52,6 +53,9 @@ pub enum CliError {
         "the vault refuses to start: {0}\nDon't delete anything; docs/operations.md says what to do."
     )]
     Start(OpenError),
+    /// A database was not copied.
+    #[error("nothing was copied: {0}")]
+    Copy(CopyError),
     /// An offline check found something.
     #[error(
         "the vault isn't sound: {} found\nDon't delete anything; docs/operations.md says what to do.",
@@ -110,9 +114,17 @@ impl CliError {
             CliError::Connect(ConnectError::Transport(_)) | CliError::Unhealthy(_) => 5,
             CliError::Verification { .. } => 6,
             CliError::Start(_) | CliError::Findings(_) => 7,
+            CliError::Copy(
+                CopyError::NoSource(_)
+                | CopyError::Empty(_)
+                | CopyError::Source(_)
+                | CopyError::Row(_)
+                | CopyError::Differs,
+            ) => 7,
             CliError::File { .. }
             | CliError::Terminal(_)
             | CliError::Make(_)
+            | CliError::Copy(_)
             | CliError::Serve(_)
             | CliError::Deviation(_)
             | CliError::Failed(_) => 1,
@@ -168,6 +180,7 @@ impl From<tonic::Status> for CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::StoreError;
 
     #[test]
     fn each_way_to_fail_has_the_documented_code() {
@@ -189,6 +202,9 @@ mod tests {
                 },
                 6,
             ),
+            (CliError::Copy(CopyError::Exists("x".into())), 1),
+            (CliError::Copy(CopyError::Source(StoreError::Locked)), 7),
+            (CliError::Copy(CopyError::Differs), 7),
             (CliError::Start(OpenError::MarkAbsent { size: 1 }), 7),
         ] {
             assert_eq!(error.exit_code(), code, "{error}");

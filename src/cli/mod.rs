@@ -27,6 +27,7 @@ pub mod seal;
 pub mod serve;
 pub mod settings;
 pub mod status;
+pub mod store;
 pub mod token;
 pub mod tokenize;
 pub mod transaction;
@@ -68,6 +69,9 @@ pub enum Command {
     Serve(Box<serve::ServeArgs>),
     /// Hold the whole ledger against the whole store, while the vault doesn't run
     Check(Box<check::CheckArgs>),
+    /// Work on the database itself, while the vault doesn't run
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Say how the vault does
     Status(status::StatusArgs),
     /// Seal the vault: its keys leave memory
@@ -120,6 +124,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Command::Init(args) => init::run(*args, output),
         Command::Serve(args) => serve::run(*args),
         Command::Check(args) => check::run(*args, output),
+        Command::Store(command) => store::run(command, output),
         Command::Log(command) if command.is_offline() => log::run_offline(command, output),
         Command::Completions { shell } => {
             let mut command = Cli::command();
@@ -153,6 +158,7 @@ async fn call(command: Command, output: Output) -> Result<(), CliError> {
         | Command::Init(_)
         | Command::Serve(_)
         | Command::Check(_)
+        | Command::Store(_)
         | Command::Completions { .. } => Ok(()),
     }
 }
@@ -246,6 +252,8 @@ mod tests {
              --agreement NDA-1 --agreement-until 2028-01-01",
             "payvault serve --config c.toml",
             "payvault check --config payvault.toml",
+            "payvault dev --engine redb",
+            "payvault store copy --from /data --to /data-redb --to-engine redb",
             "payvault status --health 127.0.0.1:7444 --ready",
             "payvault status --health",
             "payvault principal add --name shop-nl --role portal --site nl \
@@ -275,6 +283,8 @@ mod tests {
             "payvault",
             "payvault init --operator ann=a.pem",
             "payvault status --ready",
+            "payvault store copy --from a --to b",
+            "payvault store copy --from a --to b --to-engine rocksdb",
             "payvault redeem txn_x --purpose steal --fields number",
             "payvault log verify audit.jsonl",
             "payvault tokenize txn_x 4242424242424242",

@@ -7,6 +7,7 @@ use crate::api::config::{
 };
 use crate::clock::{Clock, DAY_MS};
 use crate::limits;
+use crate::store::EngineKind;
 use crate::vault::{self, House};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -62,6 +63,9 @@ pub struct SettingsArgs {
     /// log.level
     #[arg(long, value_name = "LEVEL", value_parser = log_level())]
     pub log_level: Option<LogLevel>,
+    /// engine: what the store is kept with [default: sled]
+    #[arg(long, value_name = "ENGINE", value_parser = engine())]
+    pub engine: Option<EngineKind>,
     /// cache_mb: memory for the store's cache
     #[arg(long, value_name = "MB")]
     pub cache_mb: Option<u32>,
@@ -111,6 +115,7 @@ impl SettingsArgs {
                 format: self.log_format,
                 level: self.log_level,
             },
+            engine: self.engine,
             cache_mb: self.cache_mb,
             checkpoint_sink: self.checkpoint_sink,
             ..Settings::default()
@@ -133,6 +138,7 @@ pub fn house(config: &Config, clock: Clock) -> House {
                 .collect(),
             denials_per_minute: limits::DENIALS_PER_MINUTE,
         },
+        engine: config.engine,
         cache_bytes: u64::from(config.cache_mb) << 20,
         clock,
     }
@@ -143,6 +149,16 @@ pub fn log_format() -> impl TypedValueParser<Value = LogFormat> {
     PossibleValuesParser::new(["text", "json"]).map(|word| match word.as_str() {
         "json" => LogFormat::Json,
         _ => LogFormat::Text,
+    })
+}
+
+/// Reads an engine's name.
+pub fn engine() -> impl TypedValueParser<Value = EngineKind> {
+    PossibleValuesParser::new(EngineKind::ALL.map(EngineKind::name)).map(|word| {
+        EngineKind::ALL
+            .into_iter()
+            .find(|engine| engine.name() == word)
+            .unwrap_or_default()
     })
 }
 
@@ -180,7 +196,7 @@ mod tests {
                     --health-listen 127.0.0.1:2 --tls-cert c --tls-key y --tls-client-ca a \
                     --tls-client-ca b --tls-crl r --passphrase-file p --calls-per-second 9 \
                     --reflection --log-format json --log-level trace --cache-mb 17 \
-                    --checkpoint-sink s";
+                    --engine redb --checkpoint-sink s";
         let settings = Line::try_parse_from(line.split_whitespace())
             .unwrap()
             .settings
@@ -192,6 +208,7 @@ mod tests {
         assert_eq!(settings.reflection, Some(true));
         assert_eq!(settings.log.level, Some(LogLevel::Trace));
         assert_eq!(settings.log.format, Some(LogFormat::Json));
+        assert_eq!(settings.engine, Some(EngineKind::Redb));
         assert_eq!(settings.limits.calls_per_second, Some(9));
     }
 
@@ -199,7 +216,8 @@ mod tests {
     fn no_flag_sets_no_key() {
         let line = Line::try_parse_from(["x"]).unwrap();
         assert_eq!(line.settings.into_settings(), Settings::default());
-        let refused = ["x", "--log-level", "loud"];
-        assert!(Line::try_parse_from(refused).is_err());
+        for refused in [["x", "--log-level", "loud"], ["x", "--engine", "rocksdb"]] {
+            assert!(Line::try_parse_from(refused).is_err());
+        }
     }
 }

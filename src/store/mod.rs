@@ -6,20 +6,29 @@
 //! |---|---|
 //! | `mod.rs` | the contract: [`Store`], [`Round`], [`Reader`] and what can go wrong |
 //! | [`writes`] | what a round writes, checked as it is gathered |
-//! | [`mod@sled`] | the embedded engine |
+//! | [`embedded`] | what the embedded engines have in common |
+//! | [`mod@sled`], [`mod@redb`] | the embedded engines |
+//! | [`engine`] | which of them a directory is of |
+//! | [`copy`] | from one engine to the other |
 //! | [`memory`] | a store for tests, with faults to order |
 //! | [`mark`] | the high-water mark, outside the database |
 
 mod durable;
 
+pub mod copy;
+pub mod embedded;
+pub mod engine;
 pub mod mark;
 pub mod memory;
+pub mod redb;
 pub mod sled;
 pub mod writes;
 
 #[cfg(test)]
 mod conformance;
 
+pub use embedded::EngineOptions;
+pub use engine::EngineKind;
 pub use mark::{Mark, MarkError, MarkFile};
 pub use writes::{StoredValue, WriteRefused, WriteSet};
 
@@ -249,6 +258,16 @@ pub enum StoreError {
     /// Another process has the store open.
     #[error("another process has the store open")]
     Locked,
+    /// The directory holds the store of another engine than the one that was asked for.
+    #[error(
+        "it is a {found} store, and {asked} was asked for: set engine = \"{found}\" (PAYVAULT_ENGINE, --engine), or copy it over with `payvault store copy`"
+    )]
+    OtherEngine {
+        /// Whose files lie there.
+        found: EngineKind,
+        /// What was asked for.
+        asked: EngineKind,
+    },
     /// There is no space to open the store in.
     #[error("no space is left on the device")]
     Full,

@@ -13,8 +13,7 @@ use crate::clock::Timestamp;
 use crate::ids::TransactionId;
 use crate::keys::{KeyName, KeyState, Keyring, RootKey, SealFile};
 use crate::ledger::{Event, Frontier, Hash, Leaf, Opened, Outcome, Page, Recorded};
-use crate::store::sled::{SledOptions, SledStore};
-use crate::store::{Mark, MarkFile, Reader, Store, space};
+use crate::store::{Mark, MarkFile, Reader, space};
 use std::collections::HashMap;
 
 /// Findings that are listed; past that only their number counts.
@@ -62,13 +61,7 @@ type Last = HashMap<TransactionId, Changed>;
 pub fn check(house: &House, root: &RootKey) -> Result<Checked, OpenError> {
     let vault = SealFile::read(&house.keys_dir)?.vault();
     let ring = Keyring::load(&house.keys_dir, vault, root)?;
-    let store = SledStore::open(
-        &house.db_dir(),
-        SledOptions {
-            cache_bytes: house.cache_bytes,
-            ..SledOptions::default()
-        },
-    )?;
+    let store = house.open_store(true)?;
     let reader = store.reader();
     let loaded = load(reader.as_ref(), &ring)?;
     let mut checked = walk(reader.as_ref(), &ring, &loaded.head)?;

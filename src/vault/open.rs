@@ -14,10 +14,9 @@ use crate::ledger::{Tree, empty_root};
 use crate::limits;
 use crate::policy::{Allowance, AllowanceKey, Principal};
 use crate::secret::SecretText;
-use crate::store::sled::{SledOptions, SledStore};
-use crate::store::{MarkError, MarkFile, Store, StoreError};
+use crate::store::{EngineKind, EngineOptions, MarkError, MarkFile, Store, StoreError};
 use arc_swap::ArcSwap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
 /// Where a vault lives and how it is set.
@@ -33,6 +32,8 @@ pub struct House {
     pub checkpoint_sink: Option<PathBuf>,
     /// Sites and rates.
     pub settings: Settings,
+    /// The store's engine.
+    pub engine: EngineKind,
     /// Bytes of the engine's cache.
     pub cache_bytes: u64,
     /// Where time comes from.
@@ -126,17 +127,22 @@ pub enum OpenError {
 impl House {
     /// The engine's directory.
     pub fn db_dir(&self) -> PathBuf {
-        self.data_dir.join("db")
+        House::db_dir_in(&self.data_dir)
     }
 
-    fn open_store(&self) -> Result<SledStore, StoreError> {
-        SledStore::open(
-            &self.db_dir(),
-            SledOptions {
-                cache_bytes: self.cache_bytes,
-                ..SledOptions::default()
-            },
-        )
+    /// The engine's directory in a data directory.
+    pub fn db_dir_in(data_dir: &Path) -> PathBuf {
+        data_dir.join("db")
+    }
+
+    /// Opens the store with the engine that was set; `verify` as in [`EngineOptions`].
+    pub(super) fn open_store(&self, verify: bool) -> Result<Box<dyn Store>, StoreError> {
+        let options = EngineOptions {
+            cache_bytes: self.cache_bytes,
+            verify,
+            ..EngineOptions::default()
+        };
+        self.engine.open(&self.db_dir(), options)
     }
 }
 
@@ -165,7 +171,7 @@ pub fn create(
         return Err(OpenError::Exists(house.data_dir.clone()));
     }
     create_in(house, passphrase, cost, founding, || {
-        Ok(Box::new(house.open_store()?))
+        house.open_store(false)
     })
 }
 
@@ -287,7 +293,7 @@ pub fn open(house: &House, root: &RootKey, unseal_tries: u32) -> Result<Vault, O
     if !house.db_dir().exists() && SealFile::read(&house.keys_dir).is_err() {
         return Err(OpenError::NotInitialised(house.keys_dir.clone()));
     }
-    open_in(house, root, unseal_tries, Box::new(house.open_store()?))
+    open_in(house, root, unseal_tries, house.open_store(false)?)
 }
 
 /// [`open`] over a store of the caller's.

@@ -6,6 +6,7 @@ use crate::road::{open, party, redemption, terms, tokenize};
 use crate::wire::reason;
 use payvault::api::proto as pb;
 use payvault::limits;
+use payvault::store::EngineKind;
 use tonic::{Code, Request, Status};
 
 fn newcomer(serving: &Serving, name: &str, role: pb::Role) -> pb::CreatePrincipalRequest {
@@ -348,7 +349,7 @@ async fn an_allowance_that_two_operators_take_away_bars_new_terms_and_releases()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sealed_vault_says_so_and_opens_with_its_passphrase_only() {
-    let mut serving = Serving::start_with(Storing::Sled, |_| {}).await;
+    let mut serving = Serving::start_with(Storing::Embedded(EngineKind::Sled), |_| {}).await;
     let transaction = open(&serving, 5).await;
     let token = tokenize(&serving, &transaction).await;
     let session = serving.login("operator").await.expect("a session");
@@ -446,7 +447,7 @@ async fn a_sealed_vault_says_so_and_opens_with_its_passphrase_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_wrong_passphrases_lock_the_seal() {
-    let mut serving = Serving::start_with(Storing::Sled, |_| {}).await;
+    let mut serving = Serving::start_with(Storing::Embedded(EngineKind::Redb), |_| {}).await;
     let session = serving.login("operator").await.expect("a session");
     let mut operator = serving.admin("operator");
     operator
@@ -469,5 +470,10 @@ async fn ten_wrong_passphrases_lock_the_seal() {
     assert_eq!(refused.code(), Code::PermissionDenied);
     serving.clock.pass_ms(limits::LOCK_MS);
     operator.unseal(right).await.expect("not any more");
+    let session = serving.login("operator").await.expect("a session");
+    let status = operator
+        .get_status(with_session(pb::GetStatusRequest {}, &session))
+        .await;
+    assert_eq!(status.expect("a status").into_inner().store, "redb");
     serving.stop().await;
 }

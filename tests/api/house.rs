@@ -14,8 +14,8 @@ use payvault::ids::{PrincipalId, Site};
 use payvault::keys::{Argon2Cost, Keyring, SealFile, Unsealer, password};
 use payvault::policy::{Agreement, Allowance, AllowanceKey, Principal, Role};
 use payvault::secret::SecretText;
-use payvault::store::Store;
 use payvault::store::memory::{Faults, MemoryDisk, MemoryStore};
+use payvault::store::{EngineKind, Store};
 use payvault::vault::{self, Founding, Gate, House, Settings};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -91,7 +91,7 @@ pub enum Storing {
     /// In memory; faults can be ordered.
     Memory,
     /// In its data directory, behind a gate that was unsealed with the passphrase.
-    Sled,
+    Embedded(EngineKind),
     /// In a store that is made from the house, twice: to make the vault and to open it.
     Made(MakeStore),
 }
@@ -114,6 +114,7 @@ fn house(dir: &Path, clock: Clock) -> House {
             sites: SITES.iter().map(|s| (site(s), 180 * DAY_MS)).collect(),
             denials_per_minute: 1_000_000,
         },
+        engine: EngineKind::default(),
         cache_bytes: 16 << 20,
         clock,
     }
@@ -205,7 +206,10 @@ impl Serving {
                 issuer: p.issuer_key,
             })
             .collect();
-        let house = house(dir.path(), clock);
+        let mut house = house(dir.path(), clock);
+        if let Storing::Embedded(engine) = storing {
+            house.engine = engine;
+        }
         let store = MemoryStore::new();
         let disk = store.disk();
         let founding = Founding {
@@ -215,7 +219,7 @@ impl Serving {
         };
         let cost = Argon2Cost::for_tests();
         let gate = match storing {
-            Storing::Sled => {
+            Storing::Embedded(_) => {
                 vault::create(&house, &passphrase(), cost, founding).expect("a vault is made");
                 let gate = Gate::new(house);
                 gate.unseal(&passphrase()).expect("it is unsealed");

@@ -9,7 +9,8 @@ use payvault::api::proto as pb;
 use payvault::ids::random;
 use payvault::keys::{self, watch};
 use payvault::payment::Token;
-use payvault::store::sled::{SledOptions, SledStore};
+use payvault::store::EngineOptions;
+use payvault::store::sled::SledStore;
 use payvault::store::{
     CommitError, Key, Limits, Reader, Round, RoundId, Settled, Store, StoreError, WriteSet,
 };
@@ -438,9 +439,9 @@ async fn a_thousand_canaries_leave_no_trace() {
     watch::watch(Some(Arc::new(move |plaintext| sealed.push(plaintext))));
     let stored = sinks.stored.clone();
     let make = move |house: &payvault::vault::House| -> Box<dyn Store> {
-        let options = SledOptions {
+        let options = EngineOptions {
             cache_bytes: house.cache_bytes,
-            ..SledOptions::default()
+            ..EngineOptions::default()
         };
         Box::new(Recording {
             store: SledStore::open(&house.db_dir(), options).expect("a store"),
@@ -609,7 +610,7 @@ fn planted_codes_are_found(sinks: &Sinks) {
     let marks = sinks.marks();
     let dir = tempfile::tempdir().expect("a directory");
     let mut store = Recording {
-        store: SledStore::open(&dir.path().join("db"), SledOptions::default()).expect("a store"),
+        store: SledStore::open(&dir.path().join("db"), EngineOptions::default()).expect("a store"),
         sink: sinks.stored.clone(),
     };
     let mut writes = WriteSet::new();

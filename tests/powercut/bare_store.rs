@@ -5,9 +5,9 @@ use crate::children::{Orders, Verdict, acknowledged, settled, store_in};
 use payvault::ids::VaultId;
 use payvault::keys::Sealed;
 use payvault::store::mark::{Mark, MarkFile};
-use payvault::store::sled::{SledOptions, SledStore};
 use payvault::store::{
-    CommitError, HEAD_KEY, Key, RoundId, Settled, Store, StoreError, StoredValue, WriteSet,
+    CommitError, EngineOptions, HEAD_KEY, Key, RoundId, Settled, Store, StoreError, StoredValue,
+    WriteSet,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub fn live(orders: &Orders) {
             open(orders)
         })
         .expect("the store opens");
-    let first = 1 + head(&store).expect("the head is read");
+    let first = 1 + head(store.as_ref()).expect("the head is read");
     // The cut may have come between a commit and its mark.
     let due = (first - 1) / MARK_ROUNDS * MARK_ROUNDS;
     if due > 0 {
@@ -34,7 +34,7 @@ pub fn live(orders: &Orders) {
     }
     for round in first..first + orders.rounds {
         let writes = write_set(orders.seed, round);
-        while !commit(&mut store, round, &writes) {}
+        while !commit(store.as_mut(), round, &writes) {}
         if round.is_multiple_of(MARK_ROUNDS) {
             // As the vault does: after the commit, before anybody hears of it.
             mark(orders, round);
@@ -60,7 +60,7 @@ fn mark(orders: &Orders, round: u64) {
 }
 
 /// Tries a round; whether it is durable now.
-fn commit(store: &mut SledStore, round: u64, writes: &WriteSet) -> bool {
+fn commit(store: &mut dyn Store, round: u64, writes: &WriteSet) -> bool {
     let id = RoundId::random();
     let tried = match store.begin() {
         Ok(begun) => begun.commit(id, writes),
@@ -89,8 +89,8 @@ pub fn check(orders: &Orders) -> Verdict {
         Ok(store) => store,
         Err(error) => return Verdict::Unopenable(error.to_string()),
     };
-    let compared = head(&store).and_then(|round| {
-        let found = rows(&store)?;
+    let compared = head(store.as_ref()).and_then(|round| {
+        let found = rows(store.as_ref())?;
         Ok((round, difference(&state_after(orders.seed, round), &found)))
     });
     match compared {
@@ -116,17 +116,17 @@ fn misplaced_mark(orders: &Orders, round: u64) -> Option<String> {
     }
 }
 
-fn open(orders: &Orders) -> Result<SledStore, StoreError> {
-    let options = SledOptions {
+fn open(orders: &Orders) -> Result<Box<dyn Store>, StoreError> {
+    let options = EngineOptions {
         // Small, so that pages are written out and read back.
         cache_bytes: 1 << 20,
-        ..SledOptions::default()
+        ..EngineOptions::default()
     };
-    SledStore::open(&store_in(&orders.data), options)
+    orders.engine.open(&store_in(&orders.data), options)
 }
 
 /// The round that the head names; 0 without a head.
-fn head(store: &SledStore) -> Result<u64, StoreError> {
+fn head(store: &dyn Store) -> Result<u64, StoreError> {
     let row = store.reader().get_many(&[HEAD_KEY.to_vec()])?.remove(0);
     Ok(row.map_or(0, |value| {
         let end = value.len() - 16;
@@ -135,7 +135,7 @@ fn head(store: &SledStore) -> Result<u64, StoreError> {
 }
 
 /// Every row but the store's own.
-fn rows(store: &SledStore) -> Result<BTreeMap<Key, Vec<u8>>, StoreError> {
+fn rows(store: &dyn Store) -> Result<BTreeMap<Key, Vec<u8>>, StoreError> {
     let reader = store.reader();
     let (mut from, mut all) = (vec![0], BTreeMap::new());
     loop {

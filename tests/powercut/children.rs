@@ -2,6 +2,7 @@
 //! A child is told by its environment what to do and answers on its standard error, line by line;
 //! what it wrote there before it was killed is kept by the pipe.
 
+use payvault::store::EngineKind;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{BufRead, BufReader};
@@ -28,6 +29,8 @@ pub struct Subject {
 pub struct Orders {
     /// The directory that the work is done in; it is watched.
     pub data: PathBuf,
+    /// The store's engine.
+    pub engine: EngineKind,
     /// The seed of the content.
     pub seed: u64,
     /// Rounds to commit beyond those that are there.
@@ -63,6 +66,10 @@ pub fn run(subjects: &[Subject]) {
     let told = |name: &str| std::env::var(name).expect("the parent sets it");
     let orders = Orders {
         data: told("PAYVAULT_POWERCUT_DATA").into(),
+        engine: *EngineKind::ALL
+            .iter()
+            .find(|engine| engine.name() == told("PAYVAULT_POWERCUT_ENGINE"))
+            .expect("an engine"),
         seed: told("PAYVAULT_POWERCUT_SEED").parse().unwrap(),
         rounds: told("PAYVAULT_POWERCUT_ROUNDS").parse().unwrap(),
     };
@@ -81,14 +88,15 @@ pub fn run(subjects: &[Subject]) {
 /// Where a store lives and dies; removed at the end.
 pub struct Place {
     directory: tempfile::TempDir,
+    engine: EngineKind,
 }
 
 impl Place {
-    pub fn new() -> Place {
+    pub fn of(engine: EngineKind) -> Place {
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("data")).unwrap();
         std::fs::create_dir(directory.path().join("grave")).unwrap();
-        Place { directory }
+        Place { directory, engine }
     }
 
     /// The data directory; all below is watched.
@@ -174,7 +182,8 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// The same with the barrier that the system would give.
+    /// The same with the barrier that the system would give sled, or with a disk that ignores the
+    /// syncs that redb asks for.
     pub fn without_barrier(self) -> Life<'a> {
         Life {
             barrier: false,
@@ -195,7 +204,12 @@ impl<'a> Life<'a> {
                 .env("CUT_SEED", cut.seed.to_string());
         }
         if !self.barrier {
-            command.env("PAYVAULT_TEST_BARRIER_OFF", "1");
+            // sled's own flush is what fails it; redb asks for the right thing, so the disk lies.
+            let off = match self.place.engine {
+                EngineKind::Sled => "PAYVAULT_TEST_BARRIER_OFF",
+                EngineKind::Redb => "CUT_SYNC_OFF",
+            };
+            command.env(off, "1");
         }
         lived(command)
     }
@@ -234,6 +248,7 @@ impl<'a> Life<'a> {
             .env("PAYVAULT_POWERCUT_WORK", work)
             .env("PAYVAULT_POWERCUT_SUBJECT", self.subject)
             .env("PAYVAULT_POWERCUT_DATA", self.place.data())
+            .env("PAYVAULT_POWERCUT_ENGINE", self.place.engine.name())
             .env("PAYVAULT_POWERCUT_SEED", self.seed.to_string())
             .env("PAYVAULT_POWERCUT_ROUNDS", self.rounds.to_string())
             .stdin(Stdio::null())

@@ -6,6 +6,7 @@
  *   CUT_GRAVE   an existing directory on the same file system, outside CUT_DIR
  *   CUT_AT      cut at this write (1 = the first); absent: never
  *   CUT_SEED    decides what of the unsynced is lost
+ *   CUT_SYNC_OFF        when set, fsync and fdatasync of a file make nothing durable
  *   CUT_FAIL_SYNC_AT    this sync of a file fails with EIO, and a part of what it should have
  *                       synced is lost at once
  *   CUT_FAIL_WRITE_AT   this pwrite or write ends half done, and the next try fails with ENOSPC
@@ -73,7 +74,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct file *files;
 static struct name *names;
-static const char *cut_dir, *cut_grave;
+static const char *cut_dir, *cut_grave, *sync_off;
 static uint64_t random_state, cut_at, fail_sync_at, fail_write_at;
 static uint64_t changes_seen, syncs_seen, writes_seen, graves;
 
@@ -112,6 +113,7 @@ static void begin(void)
     real_fdatasync = dlsym(RTLD_NEXT, "fdatasync");
     cut_dir = getenv("CUT_DIR");
     cut_grave = getenv("CUT_GRAVE");
+    sync_off = getenv("CUT_SYNC_OFF");
     cut_at = number("CUT_AT");
     fail_sync_at = number("CUT_FAIL_SYNC_AT");
     fail_write_at = number("CUT_FAIL_WRITE_AT");
@@ -594,6 +596,8 @@ static int sync_watched(int fd, int (*real)(int))
     struct stat st;
     char link[64], path[PATH_BYTES], full[PATH_BYTES];
     struct file *f = watched_file(fd);
+    if (f && sync_off)
+        return 0;
     if (f) {
         int fails = fail_sync_at && ++syncs_seen == fail_sync_at;
         if (fails)

@@ -18,9 +18,8 @@ mod children;
 mod whole_vault;
 
 use children::{Cut, Life, Place, Verdict, cutter};
-use payvault::store::Store;
 use payvault::store::mark::{Mark, MarkFile};
-use payvault::store::sled::{SledOptions, SledStore};
+use payvault::store::{EngineKind, EngineOptions};
 
 /// What a child can be told to do, by name.
 const SUBJECTS: &[children::Subject] = &[
@@ -40,8 +39,15 @@ const SUBJECTS: &[children::Subject] = &[
 const LIVES_OF_A_STORE: u64 = 4;
 /// A child that was not cut by then ends by itself.
 const ROUNDS_OF_A_LIFE: u64 = 150;
-/// Cuts come at a write up to this one; a life has about three a round.
-const CUT_AT_MAX: u64 = 300;
+/// Cuts come at a write up to this one: a life of sled has about three a round, one of redb about
+/// twenty, a write for each page.
+fn cut_at_max(engine: EngineKind) -> u64 {
+    match engine {
+        EngineKind::Sled => 300,
+        EngineKind::Redb => 2_000,
+    }
+}
+
 /// Every third cut comes among the first writes, where a store is made or recovered.
 const OPENING_WRITES: u64 = 30;
 
@@ -51,21 +57,39 @@ fn child() {
     children::run(SUBJECTS);
 }
 
-#[test]
-fn no_acknowledged_round_is_lost_by_a_power_cut() {
+/// Makes each function a test of each engine.
+macro_rules! on_each_engine {
+    ($($test:ident),* $(,)?) => {
+        mod sled {
+            $(#[test] fn $test() { super::$test(payvault::store::EngineKind::Sled); })*
+        }
+        mod redb {
+            $(#[test] fn $test() { super::$test(payvault::store::EngineKind::Redb); })*
+        }
+    };
+}
+
+on_each_engine!(
+    no_acknowledged_round_is_lost_by_a_power_cut,
+    no_acknowledged_token_is_lost_by_a_power_cut,
+    without_the_barrier_rounds_are_lost,
+    a_failed_sync_or_write_loses_no_acknowledged_round,
+);
+
+fn no_acknowledged_round_is_lost_by_a_power_cut(engine: EngineKind) {
     let Some(cutter) = cutter() else { return };
     let cuts = setting("PAYVAULT_CUTS").unwrap_or(30);
-    let mut seeds = Seeds::new("no_acknowledged_round_is_lost_by_a_power_cut", cuts);
+    let mut seeds = Seeds::new("no_acknowledged_round_is_lost_by_a_power_cut", engine, cuts);
     let (mut done, mut rounds, mut unbroken) = (0, 0, 0u64);
     while done < cuts {
-        let place = Place::new();
+        let place = Place::of(engine);
         let mut held = 0;
         for _ in 0..LIVES_OF_A_STORE.min(cuts - done) {
             let seed = seeds.next();
             let bound = if seed.is_multiple_of(3) {
                 OPENING_WRITES
             } else {
-                CUT_AT_MAX
+                cut_at_max(engine)
             };
             let cut = Cut::at(1 + seed / 3 % bound, seed);
             let life = Life::of("store", &place, seeds.first, ROUNDS_OF_A_LIFE);
@@ -81,25 +105,26 @@ fn no_acknowledged_round_is_lost_by_a_power_cut() {
         }
         rounds += held;
     }
-    println!("{cuts} cuts, {unbroken} lives without one, {rounds} rounds held, none lost");
+    println!(
+        "{engine}: {cuts} cuts, {unbroken} lives without one, {rounds} rounds held, none lost"
+    );
 }
 
 /// The same through committer, keyring and mark: every token that a caller was told of redeems after
 /// the cut, and the vault opens without complaint.
-#[test]
-fn no_acknowledged_token_is_lost_by_a_power_cut() {
+fn no_acknowledged_token_is_lost_by_a_power_cut(engine: EngineKind) {
     let Some(cutter) = cutter() else { return };
     let cuts = setting("PAYVAULT_CUTS").unwrap_or(30);
-    let mut seeds = Seeds::new("no_acknowledged_token_is_lost_by_a_power_cut", cuts);
+    let mut seeds = Seeds::new("no_acknowledged_token_is_lost_by_a_power_cut", engine, cuts);
     let (mut done, mut unbroken, mut held) = (0, 0u64, 0);
     while done < cuts {
-        let place = Place::new();
+        let place = Place::of(engine);
         let first = Life::of("vault", &place, seeds.first, 0).live_uncut();
         assert!(first.ended_well, "{}", first.said);
         let mut told = 0;
         for _ in 0..LIVES_OF_A_STORE.min(cuts - done) {
             let seed = seeds.next();
-            let cut = Cut::at(1 + seed % CUT_AT_MAX, seed);
+            let cut = Cut::at(1 + seed % cut_at_max(engine), seed);
             let life = Life::of("vault", &place, seed, ROUNDS_OF_A_LIFE * 2);
             let lived = life.live(cutter, Some(&cut));
             assert!(
@@ -119,12 +144,11 @@ fn no_acknowledged_token_is_lost_by_a_power_cut() {
             unbroken += u64::from(!lived.was_cut);
         }
     }
-    println!("{cuts} cuts, {unbroken} lives without one, {held} tokens held, none lost");
+    println!("{engine}: {cuts} cuts, {unbroken} lives without one, {held} tokens held, none lost");
 }
 
-/// The proof that the test above can fail, and that the barrier is what makes it pass.
-#[test]
-fn without_the_barrier_rounds_are_lost() {
+/// The proof that the tests above can fail, and that the syncs are what makes them pass.
+fn without_the_barrier_rounds_are_lost(engine: EngineKind) {
     if !cfg!(any(debug_assertions, feature = "fault-injection")) {
         println!("skipped: this build can't weaken the barrier (feature fault-injection)");
         return;
@@ -133,12 +157,12 @@ fn without_the_barrier_rounds_are_lost() {
     // All sixty only when somebody asked for figures.
     let stop_at_first = setting("PAYVAULT_CUTS").is_none();
     let cuts = 60;
-    let mut seeds = Seeds::new("without_the_barrier_rounds_are_lost", cuts);
+    let mut seeds = Seeds::new("without_the_barrier_rounds_are_lost", engine, cuts);
     let (mut empty, mut older, mut broken, mut done) = (0u32, 0u32, 0u32, 0u32);
     while u64::from(done) < cuts {
-        let place = Place::new();
+        let place = Place::of(engine);
         let seed = seeds.next();
-        let cut = Cut::at(1 + seed % CUT_AT_MAX, seed);
+        let cut = Cut::at(1 + seed % cut_at_max(engine), seed);
         let life = Life::of("store", &place, seeds.first, ROUNDS_OF_A_LIFE).without_barrier();
         let lived = life.live(cutter, Some(&cut));
         if !lived.was_cut {
@@ -157,27 +181,29 @@ fn without_the_barrier_rounds_are_lost() {
     }
     // Most that are empty or older contradict their mark, which is how a vault would notice.
     println!(
-        "{done} cuts without the barrier: {empty} empty, {older} older, \
+        "{engine}: {done} cuts without the barrier: {empty} empty, {older} older, \
          {broken} unopenable or other than their mark says"
     );
     assert!(empty + older + broken > 0, "the cut harms nobody");
 }
 
 /// The engine's own answers to failing system calls: each round is settled and the store goes on.
-#[test]
-fn a_failed_sync_or_write_loses_no_acknowledged_round() {
+fn a_failed_sync_or_write_loses_no_acknowledged_round(engine: EngineKind) {
     let Some(cutter) = cutter() else { return };
     let lives = setting("PAYVAULT_CUTS").unwrap_or(30).div_ceil(3);
-    let mut seeds = Seeds::new("a_failed_sync_or_write_loses_no_acknowledged_round", lives);
+    let mut seeds = Seeds::new(
+        "a_failed_sync_or_write_loses_no_acknowledged_round",
+        engine,
+        lives,
+    );
     let mut settled = 0;
     for n in 0..lives {
-        let place = Place::new();
+        let place = Place::of(engine);
         let seed = seeds.next();
-        let at = 1 + seed % 180;
         let fault = if n % 2 == 0 {
-            Cut::failed_sync(at, seed)
+            Cut::failed_sync(1 + seed % 180, seed)
         } else {
-            Cut::failed_write(at, seed)
+            Cut::failed_write(1 + seed % (cut_at_max(engine) * 3 / 5), seed)
         };
         let life = Life::of("store", &place, seeds.first, ROUNDS_OF_A_LIFE);
         let lived = life.live(cutter, Some(&fault));
@@ -186,14 +212,14 @@ fn a_failed_sync_or_write_loses_no_acknowledged_round() {
         settled += lived.settled;
         expect_whole(&life, lived.acknowledged, &fault.to_string());
     }
-    println!("{lives} faults, {settled} rounds settled after one");
+    println!("{engine}: {lives} faults, {settled} rounds settled after one");
     assert!(settled > 0, "no fault ever reached a commit");
 }
 
 /// What a power cut did to databases without the barrier: the file is there, and empty.
 #[test]
 fn an_emptied_file_is_noticed_by_the_mark() {
-    let place = Place::new();
+    let place = Place::of(EngineKind::Sled);
     let life = Life::of("store", &place, 7, 20);
     let lived = life.live_uncut();
     assert_eq!(lived.acknowledged, 20, "{}", lived.said);
@@ -215,7 +241,9 @@ fn an_emptied_file_is_noticed_by_the_mark() {
             std::fs::remove_file(entry.path()).unwrap();
         }
     }
-    let store = SledStore::open(&db, SledOptions::default()).unwrap();
+    let store = EngineKind::Sled
+        .open(&db, EngineOptions::default())
+        .unwrap();
     assert_eq!(store.is_empty(), Ok(true));
     let file = MarkFile::open(&place.data()).unwrap();
     assert_eq!(file.read(), Some(&mark), "the mark tells what is missing");
@@ -248,12 +276,12 @@ struct Seeds {
 }
 
 impl Seeds {
-    fn new(test: &str, cuts: u64) -> Seeds {
+    fn new(test: &str, engine: EngineKind, cuts: u64) -> Seeds {
         let first = setting("PAYVAULT_SEED").unwrap_or_else(|| {
             let [a, b, c, d] = payvault::ids::random::<4>();
             u64::from(u32::from_be_bytes([a, b, c, d]))
         });
-        println!("{test}: PAYVAULT_SEED={first} PAYVAULT_CUTS={cuts}");
+        println!("{test} of {engine}: PAYVAULT_SEED={first} PAYVAULT_CUTS={cuts}");
         // Each test goes its own way from the same seed.
         let own = test.bytes().fold(first, |sum, byte| {
             sum.wrapping_mul(31).wrapping_add(u64::from(byte))

@@ -24,7 +24,7 @@ const CLIENTS: u64 = 8;
 
 /// Lives: makes the vault when there is none, then takes in and gives out until it is cut or done.
 pub fn live(orders: &Orders) {
-    let house = house(&orders.data);
+    let house = house(orders);
     if !orders.data.join("keys").exists() {
         make(&house);
     }
@@ -58,7 +58,7 @@ pub fn live(orders: &Orders) {
 
 /// Opens what is left, and asks for everything that was told.
 pub fn check(orders: &Orders) -> Verdict {
-    let vault = match open(&house(&orders.data)) {
+    let vault = match open(&house(orders)) {
         Ok(vault) => vault,
         Err(error) => return Verdict::Unopenable(error.to_string()),
     };
@@ -228,7 +228,8 @@ fn open(house: &House) -> Result<Vault, OpenError> {
     vault::open(house, &root, 0)
 }
 
-fn house(data: &Path) -> House {
+fn house(orders: &Orders) -> House {
+    let data = &orders.data;
     House {
         data_dir: data.join("data"),
         keys_dir: data.join("keys"),
@@ -238,6 +239,7 @@ fn house(data: &Path) -> House {
             sites: [(nl(), 180 * DAY_MS)].into(),
             denials_per_minute: 100,
         },
+        engine: orders.engine,
         cache_bytes: 1 << 20,
         clock: Clock::system(),
     }

@@ -11,8 +11,8 @@ use payvault::policy::{
     Role, Terms,
 };
 use payvault::secret::SecretText;
-use payvault::store::Store;
 use payvault::store::memory::{Faults, MemoryDisk, MemoryStore};
+use payvault::store::{EngineKind, Store};
 use payvault::vault::command::{Caller, Done, Note, Redeemed, Refusal, RequestId, Work};
 use payvault::vault::{Founding, House, OpenError, Settings, Vault, create_in, open_in};
 use std::collections::{BTreeMap, HashMap};
@@ -102,6 +102,7 @@ pub fn house_in(dir: &Path, clock: &Arc<ManualClock>) -> House {
             sites: BTreeMap::from(sites),
             denials_per_minute: 100,
         },
+        engine: EngineKind::default(),
         cache_bytes: 16 << 20,
         clock: Clock::Manual(Arc::clone(clock)),
     }
@@ -141,7 +142,7 @@ pub const EVERYTHING: Allowance = Allowance {
     releases_per_hour: 1_000_000,
 };
 
-type Cast = HashMap<&'static str, Arc<Principal>>;
+pub type Cast = HashMap<&'static str, Arc<Principal>>;
 
 /// Portals `shop` and `other`; processors `acme`, `bolt` and `crux`; `auditor`; `ann` and `ben`,
 /// who are operators. `shop` may name `acme` and `bolt`; `other` may name `acme`, and `bolt` for

@@ -7,11 +7,12 @@ pub mod stage;
 
 use super::error::CliError;
 use super::output::Output;
-use super::settings::log_level;
+use super::settings::{engine, log_level};
 use super::{logging, runtime, serve};
 use crate::api::config::{Log, LogFormat, LogLevel};
 use crate::clock::Clock;
 use crate::limits;
+use crate::store::EngineKind;
 use clap::Args;
 use serde_json::json;
 use stage::{Stage, StageSettings};
@@ -35,6 +36,9 @@ pub struct DevArgs {
     #[arg(long, value_name = "MIB", default_value_t = StageSettings::default().cache_mb,
           value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
     cache_mb: u32,
+    /// What the store is kept with; the same from run to run
+    #[arg(long, value_name = "ENGINE", default_value = "sled", env = "PAYVAULT_ENGINE", value_parser = engine())]
+    engine: EngineKind,
     /// How much is logged
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_level())]
     log_level: LogLevel,
@@ -61,6 +65,7 @@ pub fn run(args: DevArgs, output: Output) -> Result<(), CliError> {
     let settings = StageSettings {
         calls_per_second: args.calls_per_second,
         cache_mb: args.cache_mb,
+        engine: args.engine,
     };
     let stage = Stage::set(&dir, Clock::system(), settings)?;
     runtime()?.block_on(async {

@@ -17,6 +17,7 @@ use crate::keys::{Argon2Cost, password};
 use crate::limits;
 use crate::policy::{Agreement, Allowance, AllowanceKey, Principal, Purpose, Role};
 use crate::secret::SecretText;
+use crate::store::EngineKind;
 use crate::vault::{self, Founding, Gate, House};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -42,6 +43,8 @@ const AGREEMENT_MS: u64 = 365 * DAY_MS;
 /// What may be set of it.
 #[derive(Debug, Clone, Copy)]
 pub struct StageSettings {
+    /// The store's engine.
+    pub engine: EngineKind,
     /// Calls a second that each principal may make.
     pub calls_per_second: u32,
     /// Memory for the engine's cache, in MiB.
@@ -51,6 +54,7 @@ pub struct StageSettings {
 impl Default for StageSettings {
     fn default() -> StageSettings {
         StageSettings {
+            engine: EngineKind::default(),
             calls_per_second: limits::CALLS_PER_SECOND_DEFAULT,
             cache_mb: 64,
         }
@@ -83,7 +87,7 @@ impl Stage {
         let lock = lock(&dir)?;
         // Nobody serves yet, whatever an earlier run left.
         DevFile::remove(&dir).map_err(CliError::file(&dir))?;
-        let house = house(&dir, clock.clone(), settings.cache_mb);
+        let house = house(&dir, clock.clone(), settings);
         let continued = house.keys_dir.join("seal.json").exists();
         if !continued {
             make(&dir, &house)?;
@@ -239,7 +243,7 @@ fn tls_files(dir: &Path) -> TlsFiles {
     }
 }
 
-fn house(dir: &Path, clock: Clock, cache_mb: u32) -> House {
+fn house(dir: &Path, clock: Clock, settings: StageSettings) -> House {
     House {
         data_dir: dir.join("data"),
         keys_dir: dir.join("keys"),
@@ -252,7 +256,8 @@ fn house(dir: &Path, clock: Clock, cache_mb: u32) -> House {
                 .collect(),
             denials_per_minute: limits::DENIALS_PER_MINUTE,
         },
-        cache_bytes: u64::from(cache_mb) << 20,
+        engine: settings.engine,
+        cache_bytes: u64::from(settings.cache_mb) << 20,
         clock,
     }
 }

@@ -1,32 +1,16 @@
-//! Calling the engine without trusting it: its errors become ours, its panics are caught, and a
-//! flush that it forgot to wake is woken.
+//! Calling the engine without trusting it: its errors become ours, and a flush that it forgot to
+//! wake is woken.
 
 use crate::store::StoreError;
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use crate::store::embedded::guarded::{guarded, refused};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 /// How often the watch looks: what a failed write costs at most beyond the failure.
 const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The one way to call the engine: an error becomes ours and a panic becomes damage. The caller
-/// fences the store for either, so nothing that a panic left half done is looked at again.
-pub(super) fn guarded<T>(call: impl FnOnce() -> ::sled::Result<T>) -> Result<T, StoreError> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(engine_error),
-        Err(panic) => {
-            let text = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("no text");
-            Err(StoreError::Damaged(format!("the engine panicked: {text}")))
-        }
-    }
-}
-
-fn engine_error(error: ::sled::Error) -> StoreError {
+/// An error of the engine, as ours.
+pub(super) fn ours(error: ::sled::Error) -> StoreError {
     match error {
         ::sled::Error::Io(e) if e.to_string().starts_with("could not acquire lock") => {
             StoreError::Locked
@@ -38,13 +22,6 @@ fn engine_error(error: ::sled::Error) -> StoreError {
             None => "a part of its file is not what was written".to_owned(),
         }),
         other => StoreError::Damaged(other.to_string()),
-    }
-}
-
-pub(super) fn refused(error: io::Error) -> StoreError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
-        _ => StoreError::Io(error.to_string()),
     }
 }
 
@@ -109,7 +86,7 @@ fn look(watch: &Weak<Watch>) {
             && engine.context.global_error().is_err()
         {
             // Returns at once with the noted failure; the flush that it wakes reports it.
-            let _ = guarded(|| engine.flush());
+            let _ = guarded(|| engine.flush().map_err(ours));
         }
     }
 }

@@ -9,8 +9,8 @@ use payvault::keys::{KeyName, Keyring, Kind, Place, Sealed};
 use payvault::ledger::{Opened, Page, verify_consistency, verify_export};
 use payvault::policy::Principal;
 use payvault::store::memory::MemoryStore;
-use payvault::store::sled::{SledOptions, SledStore};
-use payvault::store::{RoundId, Store};
+use payvault::store::sled::SledStore;
+use payvault::store::{EngineOptions, RoundId, Store};
 use payvault::vault::command::{Caller, Done, Refusal, Work};
 use payvault::vault::{ExportRequest, Published, Vault, check_in};
 use std::pin::Pin;
@@ -72,9 +72,10 @@ impl World {
     }
 
     fn sled(&self) -> SledStore {
-        let options = SledOptions {
+        let options = EngineOptions {
             cache_bytes: self.home.house.cache_bytes,
             space_reserve_bytes: 0,
+            ..EngineOptions::default()
         };
         SledStore::open(&self.home.house.db_dir(), options).expect("the store opens")
     }
