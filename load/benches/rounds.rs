@@ -267,17 +267,18 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");
-    runtime.block_on(measure());
+    // Closing blocks, which nothing in a runtime may.
+    let dir = tempfile::tempdir().expect("a directory");
+    for subject in runtime.block_on(measure(dir.path())) {
+        subject.vault.close(Note::Stopped, Caller::vault());
+    }
 }
 
-async fn measure() {
-    let dir = tempfile::tempdir().expect("a directory");
+async fn measure(dir: &Path) -> [Subject; 2] {
     let disk = MemoryDisk::default();
-    let memory = Subject::new(&dir.path().join("memory"), || {
-        Box::new(MemoryStore::on(&disk))
-    });
-    let place = dir.path().join("sled/data/db");
-    let on_disk = Subject::new(&dir.path().join("sled"), || {
+    let memory = Subject::new(&dir.join("memory"), || Box::new(MemoryStore::on(&disk)));
+    let place = dir.join("sled/data/db");
+    let on_disk = Subject::new(&dir.join("sled"), || {
         Box::new(SledStore::open(&place, SledOptions::default()).expect("a store"))
     });
     println!(
@@ -344,9 +345,7 @@ async fn measure() {
             );
         }
     }
-    for subject in [memory, on_disk] {
-        subject.vault.close(Note::Stopped, Caller::vault());
-    }
+    [memory, on_disk]
 }
 
 fn micros(time: Duration) -> f64 {

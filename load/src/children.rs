@@ -147,7 +147,7 @@ pub fn vault(settings: &VaultSettings, cores: Cores) -> Result<(Server, DevFile)
     DevFile::remove(&settings.dir).map_err(LoadError::file(&path))?;
     let mut command = Command::new(settings.binary()?);
     command
-        .args(["dev", "--port", "0", "--log-level", "warn"])
+        .args(["dev", "--port", "0", "--log-level", "error"])
         // No load may meet the bound: it would be the bound that is measured.
         .args(["--calls-per-second", "1000000"])
         .args(["--cache-mb", &settings.cache_mb.to_string()])

@@ -30,6 +30,9 @@ pub struct Load {
     pub duration: Duration,
     /// Beginning of the callers' dice.
     pub seed: u64,
+    /// Whether calls that are under way when the stock runs dry count, too: for a load that is to
+    /// use up all of it.
+    pub to_the_last: bool,
 }
 
 /// What came of it.
@@ -198,6 +201,9 @@ pub async fn drive<C: Calls>(callers: Vec<C>, load: &Load, pid: Option<u32>) -> 
     if !ran_dry {
         ran_dry = passes(&shared, load.duration).await;
     }
+    if ran_dry && load.to_the_last {
+        finish(&mut tasks).await;
+    }
     shared.phase.store(OVER, Ordering::Relaxed);
     let seconds = begin.elapsed().as_secs_f64();
     let (server_after, client_after) = cpu();
@@ -205,10 +211,7 @@ pub async fn drive<C: Calls>(callers: Vec<C>, load: &Load, pid: Option<u32>) -> 
     if let Some(due) = &shared.due {
         due.waiting.close();
     }
-    let answered = async { while tasks.join_next().await.is_some() {} };
-    let all_answered = tokio::time::timeout(LAST_ANSWER_MAX, answered)
-        .await
-        .is_ok();
+    let all_answered = finish(&mut tasks).await;
     let mut tally = shared.tally();
     if !all_answered {
         let never = tasks.len() as u64;
@@ -230,6 +233,14 @@ pub async fn drive<C: Calls>(callers: Vec<C>, load: &Load, pid: Option<u32>) -> 
             .as_ref()
             .map_or(0, |due| due.backlog_max.load(Ordering::Relaxed)),
     }
+}
+
+/// Waits for the callers' last answers; whether all came.
+async fn finish(tasks: &mut JoinSet<()>) -> bool {
+    let answered = async { while tasks.join_next().await.is_some() {} };
+    tokio::time::timeout(LAST_ANSWER_MAX, answered)
+        .await
+        .is_ok()
 }
 
 /// Waits; whether the stock ran dry meanwhile.
@@ -330,6 +341,7 @@ mod tests {
             // It ends when the answers do.
             duration: Duration::from_secs(600),
             seed: 1,
+            to_the_last: false,
         };
         let stalls = Stalls {
             left: 1_000,

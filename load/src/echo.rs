@@ -320,6 +320,7 @@ mod tests {
             warm_up: Duration::ZERO,
             duration: Duration::from_millis(50),
             seed: 1,
+            to_the_last: false,
         };
         // Longer, should the machine be busy with other things.
         let measured = loop {

@@ -105,21 +105,30 @@ struct Filled {
 
 /// A draw from all tokens so far in which each is as likely (Vitter's algorithm R).
 struct Draw {
-    state: Mutex<(u64, Vec<(Arc<str>, String)>, Dice)>,
+    state: Mutex<Drawn>,
     size: usize,
+}
+
+struct Drawn {
+    seen: u64,
+    tokens: Vec<(Arc<str>, String)>,
+    dice: Dice,
 }
 
 impl Draw {
     fn see(&self, transaction: &Arc<str>, token: String) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (seen, drawn, dice) = &mut *state;
+        let Drawn { seen, tokens, dice } = &mut *state;
         *seen += 1;
-        if drawn.len() < self.size {
-            drawn.push((Arc::clone(transaction), token));
+        if tokens.len() < self.size {
+            tokens.push((Arc::clone(transaction), token));
             return;
         }
         let place = dice.below(*seen);
-        if let Some(slot) = usize::try_from(place).ok().and_then(|at| drawn.get_mut(at)) {
+        if let Some(slot) = usize::try_from(place)
+            .ok()
+            .and_then(|at| tokens.get_mut(at))
+        {
             *slot = (Arc::clone(transaction), token);
         }
     }
@@ -127,16 +136,16 @@ impl Draw {
     /// A stock that holds each once, in an order that says nothing of when it was made.
     fn stock(&self) -> Stock {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (_, drawn, dice) = &mut *state;
-        for last in (1..drawn.len()).rev() {
+        let Drawn { tokens, dice, .. } = &mut *state;
+        for last in (1..tokens.len()).rev() {
             let other = usize::try_from(dice.below(last as u64 + 1)).unwrap_or(0);
-            drawn.swap(last, other);
+            tokens.swap(last, other);
         }
         let stock = Stock::new(Uses {
             tokens_per_transaction: 1,
             redeems_per_token: 1,
         });
-        for (transaction, token) in drawn.iter() {
+        for (transaction, token) in tokens.iter() {
             stock.add_token(transaction, token.clone());
         }
         stock
@@ -158,7 +167,11 @@ pub async fn fill(args: FillArgs) -> Result<(), LoadError> {
     let data = ground.vault.dir.join("data");
     let empty = machine::disk_bytes(&data);
     let draw = Arc::new(Draw {
-        state: Mutex::new((0, Vec::new(), Dice::new(args.seed))),
+        state: Mutex::new(Drawn {
+            seen: 0,
+            tokens: Vec::new(),
+            dice: Dice::new(args.seed),
+        }),
         size: args.sample as usize,
     });
     let mut made = 0;
@@ -298,6 +311,7 @@ async fn redeem_sample(
             // It ends when all are redeemed.
             duration: Duration::from_secs(86_400),
             seed: args.seed,
+            to_the_last: true,
         };
         let all = target.callers(callers as usize, CONNECTIONS).await?;
         let measured = drive(all, &load, target.pid).await;

@@ -332,6 +332,7 @@ impl Case<'_> {
             warm_up,
             duration,
             seed: self.args.seed,
+            to_the_last: false,
         }
     }
 
