@@ -22,19 +22,15 @@ async fn without_descriptors_connections_wait_and_the_vault_goes_on() {
     Dev::start(&home).await.stop().await;
     while rounds.next().is_some() {
         // Too few to begin with: it says so.
-        for few in [12, rounds.chance(13, 30)] {
+        for few in [12, rounds.chance(13, limits::DESCRIPTORS_MIN - 1)] {
             let limit = format!("ulimit -n {few}");
-            match Dev::start_in(&home, &[], &limit).await {
-                Ok(mut dev) => {
-                    println!("{few} descriptors: it starts");
-                    dev.kill_9();
-                }
-                Err(status) => {
-                    let said = log_of(&home);
-                    println!("{few} descriptors: {status}: {:?}", reason(&said));
-                    assert!(matches!(status.code(), Some(1 | 2 | 7)), "{status}: {said}");
-                }
-            }
+            let started = Dev::start_in(&home, &[], &limit).await;
+            let status = started.err().expect("too few to begin with");
+            let said = log_of(&home);
+            let why = reason(&said).unwrap_or_default();
+            println!("{few} descriptors: {status}: {why}");
+            assert_eq!(status.code(), Some(1), "{said}");
+            assert!(why.contains(&format!("only {few} files")), "{said}");
         }
         let dev = Dev::start_in(
             &home,
