@@ -20,6 +20,7 @@ use payvault::vault::command::{Done, Refusal, RequestId, Work};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 
 const CALLERS: u64 = 8;
 const CALLS: u64 = 14;
@@ -409,7 +410,7 @@ impl Crowd {
             // The next one when the callers have got a little further.
             let far = before + 4 + dice.roll(60);
             while working.load(Ordering::SeqCst) > 0 && self.now.load(Ordering::SeqCst) < far {
-                std::thread::yield_now();
+                std::thread::park_timeout(Duration::from_millis(1));
             }
         }
     }

@@ -40,6 +40,8 @@ fn steps(seed: u64) -> usize {
     }
 }
 
+/// Lists that are tried to make a failing one short.
+const PLAYS_MAX: u32 = 300;
 /// Seeds at once: most of the time is spent waiting for marks.
 const THREADS: u64 = 8;
 
@@ -102,8 +104,7 @@ fn one(seed: u64) -> Result<Tally, String> {
         "seed {seed} fails at operation {}: {}",
         violation.at, violation.what
     );
-    let time = Duration::from_secs(120);
-    let (parts, violation) = shrink(&plan.ops, parts, setup, violation, time);
+    let (parts, violation) = shrink(&plan.ops, parts, setup, violation, PLAYS_MAX);
     Err(report(seed, &plan.ops, &parts, &violation))
 }
 
@@ -194,8 +195,7 @@ fn caught(bug: Bug, watch_the_disk: bool, telling: &str) {
             // A bug has many faces.
             _ => continue,
         };
-        let time = Duration::from_secs(60);
-        let (parts, violation) = shrink(&ops, whole(&ops), setup, violation, time);
+        let (parts, violation) = shrink(&ops, whole(&ops), setup, violation, PLAYS_MAX);
         println!("{bug:?}: {}", report(seed, &ops, &parts, &violation));
         assert!(
             (1..=12).contains(&parts.len()),

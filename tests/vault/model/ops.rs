@@ -198,6 +198,8 @@ struct Maker {
     passed_ms: u64,
     /// Few transactions, with much about each.
     narrow: bool,
+    /// A day has just ended: what was asked before is asked again.
+    new_day: bool,
 }
 
 /// The list of `seed`, of `steps` operations.
@@ -212,6 +214,7 @@ pub fn plan(seed: u64, steps: usize) -> Plan {
         newcomers: Vec::new(),
         passed_ms: 0,
         narrow: false,
+        new_day: false,
     };
     maker.narrow = maker.dice.once_in(2);
     let engine = match maker.dice.roll(8) {
@@ -235,6 +238,9 @@ impl Maker {
     }
 
     fn op(&mut self) -> Option<Op> {
+        if std::mem::take(&mut self.new_day) && self.dice.once_in(2) {
+            return Some(Op::Calls(vec![self.again()?], self.patience()));
+        }
         let roll = self.dice.roll(100);
         Some(match roll {
             0..=5 if self.narrow && self.txs.len() > 1 && !self.dice.once_in(8) => return None,
@@ -426,6 +432,12 @@ impl Maker {
     fn again(&mut self) -> Option<Call> {
         let len = self.calls.len();
         let back = (len as u64).min(6);
+        let opened = |call: &&Call| matches!(call, Call::Open { .. });
+        if self.dice.once_in(4)
+            && let Some(call) = self.calls.iter().rev().find(opened)
+        {
+            return Some(call.clone());
+        }
         let mut call = self
             .calls
             .get(len.checked_sub(1 + self.dice.roll(back.max(1)) as usize)?)?
@@ -544,6 +556,7 @@ impl Maker {
     fn border(&mut self) -> Option<Op> {
         let month = self.dice.once_in(12);
         let beyond_ms = self.dice.roll(3);
+        self.new_day = !month && beyond_ms > 0;
         self.spend(if month { 31 * DAY_MS } else { DAY_MS } + 2)
             .then_some(Op::Border { month, beyond_ms })
     }

@@ -2,7 +2,6 @@
 
 use super::ops::Op;
 use super::play::{Setup, Violation, play};
-use std::time::{Duration, Instant};
 
 /// A list with the places that its operations had in the first one; of a few calls that arrive
 /// together, with the places of the calls that are left.
@@ -67,23 +66,25 @@ pub fn read(text: &str) -> Option<Vec<Part>> {
         .collect()
 }
 
-/// The shortest failing list that is found within `time`, and how it fails.
+/// The shortest failing list that is found by playing `plays` others, and how it fails. Counted and
+/// not timed: it comes to the same on a slow machine.
 pub fn shrink(
     ops: &[Op],
     mut parts: Vec<Part>,
     setup: Setup,
     mut violation: Violation,
-    time: Duration,
+    plays: u32,
 ) -> (Vec<Part>, Violation) {
-    let end = Instant::now() + time;
+    let mut left = plays;
     // What came after the failure has no part in it, or the failure is one that only the end shows.
     let head = parts[..parts.len().min(violation.at + 1)].to_vec();
     keep_if_it_fails(ops, &mut parts, head, setup, &mut violation);
     let mut size = parts.len().div_ceil(2);
-    while size > 0 && Instant::now() < end {
+    while size > 0 && left > 0 {
         let mut from = 0;
         let mut shorter = false;
-        while from < parts.len() && Instant::now() < end {
+        while from < parts.len() && left > 0 {
+            left -= 1;
             let to = (from + size).min(parts.len());
             let rest: Vec<Part> = [&parts[..from], &parts[to..]].concat();
             if keep_if_it_fails(ops, &mut parts, rest, setup, &mut violation) {
@@ -107,10 +108,11 @@ pub fn shrink(
             let mut fewer = parts.clone();
             let all = || (0..count).collect();
             let calls = fewer[place].calls.get_or_insert_with(all);
-            if calls.len() < 2 || Instant::now() > end || at >= calls.len() {
+            if calls.len() < 2 || left == 0 || at >= calls.len() {
                 continue;
             }
             calls.remove(at);
+            left -= 1;
             keep_if_it_fails(ops, &mut parts, fewer, setup, &mut violation);
         }
         place += 1;
