@@ -68,6 +68,9 @@ pub struct SettingsArgs {
     /// checkpoint_sink: a file outside of the vault that each checkpoint goes to
     #[arg(long, value_name = "FILE")]
     pub checkpoint_sink: Option<PathBuf>,
+    /// backup_dir: where backups lie, apart from data and keys, best on another disk
+    #[arg(long, value_name = "DIR")]
+    pub backup_dir: Option<PathBuf>,
 }
 
 impl SettingsArgs {
@@ -113,6 +116,7 @@ impl SettingsArgs {
             },
             cache_mb: self.cache_mb,
             checkpoint_sink: self.checkpoint_sink,
+            backup_dir: self.backup_dir,
             ..Settings::default()
         }
     }
@@ -180,7 +184,7 @@ mod tests {
                     --health-listen 127.0.0.1:2 --tls-cert c --tls-key y --tls-client-ca a \
                     --tls-client-ca b --tls-crl r --passphrase-file p --calls-per-second 9 \
                     --reflection --log-format json --log-level trace --cache-mb 17 \
-                    --checkpoint-sink s";
+                    --checkpoint-sink s --backup-dir b";
         let settings = Line::try_parse_from(line.split_whitespace())
             .unwrap()
             .settings

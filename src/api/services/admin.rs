@@ -400,7 +400,8 @@ impl pb::admin_service_server::AdminService for Admin {
             .backup(admitted.caller.clone(), directory, admitted.deadline_ms)
             .await
             .map_err(|refusal| status::of_refusal(&refusal))?;
-        let stream = ReceiverStream::new(steps).map(step_message);
+        let keys_dir = self.door.gate().house().keys_dir.display().to_string();
+        let stream = ReceiverStream::new(steps).map(move |step| step_message(step, &keys_dir));
         Ok(Response::new(Box::pin(stream)))
     }
 
@@ -420,7 +421,7 @@ impl pb::admin_service_server::AdminService for Admin {
 }
 
 /// What an operator hears of a backup.
-fn step_message(step: Step) -> Result<pb::TakeBackupResponse, Status> {
+fn step_message(step: Step, keys_dir: &str) -> Result<pb::TakeBackupResponse, Status> {
     match step {
         Step::Progress(progress) => Ok(pb::TakeBackupResponse {
             records: progress.records,
@@ -436,6 +437,7 @@ fn step_message(step: Step) -> Result<pb::TakeBackupResponse, Status> {
                 ledger_size: taken.trailer.size,
                 checkpoint: taken.trailer.note,
                 keyring_generation: taken.trailer.keyring_generation,
+                keys_dir: keys_dir.to_owned(),
             }),
         }),
         // For operators: it names files of the vault's machine, and no content.

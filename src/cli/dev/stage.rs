@@ -99,7 +99,8 @@ impl Stage {
             self.tls,
             self.clock,
             limits::CALLS_PER_SECOND_DEFAULT,
-        );
+        )
+        .with_backup_dir(Some(self.dir.join("backups")));
         let (stop, stopped) = oneshot::channel::<()>();
         let served = tokio::spawn(node.run(listener, None, true, async {
             // Gone without a word is an end too.
