@@ -200,3 +200,13 @@ pub const BUCKET_BYTES_MAX: usize = 64;
 
 /// A clock that is further past the last entry than this is not believed at the start.
 pub const CLOCK_AHEAD_MS_MAX: u64 = 1_200 * crate::clock::DAY_MS;
+
+/// Bytes of a backup's chunk, sealed; a reader takes no longer one.
+pub const BACKUP_CHUNK_BYTES_MAX: usize = 1 << 20;
+/// Bytes of committed rows that wait to be written into a backup under way; past it the backup
+/// fails, since the committer waits for nobody.
+pub const BACKUP_WAITING_BYTES_MAX: usize = 32 << 20;
+/// Characters of the software's version in a backup's header.
+pub const BACKUP_VERSION_CHARS_MAX: usize = 64;
+/// Files in a backup directory that a drill looks at.
+pub const BACKUP_FILES_MAX: usize = 100_000;

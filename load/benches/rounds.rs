@@ -12,9 +12,10 @@ use payvault::payment::{CardInput, Details, Token, card};
 use payvault::policy::Purpose;
 use payvault::secret::SecretText;
 use payvault::store::memory::{MemoryDisk, MemoryStore};
-use payvault::store::sled::{SledOptions, SledStore};
+use payvault::store::sled::SledStore;
 use payvault::store::{
-    CommitError, Key, Limits, Reader, Round, RoundId, Settled, Store, StoreError, WriteSet,
+    CommitError, EngineOptions, Key, Limits, Reader, Round, RoundId, Settled, Store, StoreError,
+    WriteSet,
 };
 use payvault::vault::command::{Caller, Done, Note, RequestId, Work};
 use payvault::vault::{Vault, open_in};
@@ -279,7 +280,7 @@ async fn measure(dir: &Path) -> [Subject; 2] {
     let memory = Subject::new(&dir.join("memory"), || Box::new(MemoryStore::on(&disk)));
     let place = dir.join("sled/data/db");
     let on_disk = Subject::new(&dir.join("sled"), || {
-        Box::new(SledStore::open(&place, SledOptions::default()).expect("a store"))
+        Box::new(SledStore::open(&place, EngineOptions::default()).expect("a store"))
     });
     println!(
         "{:<9} {:>5} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>7}",

@@ -47,6 +47,8 @@ pub struct Config {
     pub cache_mb: u32,
     /// A file outside the vault that each checkpoint goes to as it is made.
     pub checkpoint_sink: Option<PathBuf>,
+    /// Where backups go that operators ask for; none are taken without it.
+    pub backup_dir: Option<PathBuf>,
 }
 
 /// How the log (not the ledger) is written.
@@ -154,6 +156,7 @@ pub struct Settings {
     pub engine: Option<EngineKind>,
     pub cache_mb: Option<u32>,
     pub checkpoint_sink: Option<PathBuf>,
+    pub backup_dir: Option<PathBuf>,
 }
 
 /// The table `tls`.
@@ -275,6 +278,7 @@ impl Settings {
                 "ENGINE" => settings.engine = Some(word(&name, &value)?),
                 "CACHE_MB" => settings.cache_mb = Some(parse(&name, &value)?),
                 "CHECKPOINT_SINK" => settings.checkpoint_sink = path(),
+                "BACKUP_DIR" => settings.backup_dir = path(),
                 _ => {}
             }
         }
@@ -309,6 +313,7 @@ impl Settings {
         lay(&mut self.engine, upper.engine);
         lay(&mut self.cache_mb, upper.cache_mb);
         lay(&mut self.checkpoint_sink, upper.checkpoint_sink);
+        lay(&mut self.backup_dir, upper.backup_dir);
     }
 
     fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
@@ -320,6 +325,7 @@ impl Settings {
             &mut self.tls.key,
             &mut self.passphrase_file,
             &mut self.checkpoint_sink,
+            &mut self.backup_dir,
         ];
         let lists = [&mut self.tls.client_ca, &mut self.tls.crl];
         single
@@ -371,6 +377,18 @@ impl Settings {
                 "lies in data_dir; checkpoints prove nothing unless they lie outside of the vault",
             ));
         }
+        if let Some(backups) = &self.backup_dir {
+            for (name, dir) in [("data_dir", &data_dir), ("keys_dir", &keys_dir)] {
+                if within(backups, dir) || within(dir, backups) {
+                    return Err(invalid(
+                        "backup_dir",
+                        &format!(
+                            "lies in {name} or around it: what takes the one takes the other; choose a folder apart, best on another disk"
+                        ),
+                    ));
+                }
+            }
+        }
         Ok(Config {
             mark_dir: self.mark_dir.unwrap_or_else(|| data_dir.clone()),
             data_dir,
@@ -397,6 +415,7 @@ impl Settings {
             engine: self.engine.unwrap_or_default(),
             cache_mb: bounded("cache_mb", self.cache_mb.unwrap_or(128), 16..=1_048_576)?,
             checkpoint_sink: self.checkpoint_sink,
+            backup_dir: self.backup_dir,
         })
     }
 }
@@ -646,6 +665,8 @@ client_ca = ["ca.pem"]
         for (extra, key) in [
             ("health_listen = \"0.0.0.0:8081\"", "health_listen"),
             ("cache_mb = 1", "cache_mb"),
+            ("backup_dir = \"data/backups\"", "backup_dir"),
+            ("backup_dir = \".\"", "backup_dir"),
             (
                 "checkpoint_sink = \"data/../data/notes\"",
                 "checkpoint_sink",

@@ -13,6 +13,7 @@ use crate::limits;
 use crate::vault::Gate;
 use crate::vault::command::{Caller, Note, Work};
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -24,6 +25,7 @@ pub struct Node {
     tls: Arc<Tls>,
     clock: Clock,
     calls_per_second: u32,
+    backup_dir: Option<PathBuf>,
 }
 
 impl Node {
@@ -34,7 +36,15 @@ impl Node {
             tls,
             clock,
             calls_per_second,
+            backup_dir: None,
         }
+    }
+
+    /// Where backups go that operators ask for; without it none are taken.
+    #[must_use]
+    pub fn with_backup_dir(mut self, directory: Option<PathBuf>) -> Node {
+        self.backup_dir = directory;
+        self
     }
 
     /// Serves until `shutdown`, then drains and closes the vault: last entry, last round, last
@@ -54,6 +64,7 @@ impl Node {
             tls,
             clock,
             calls_per_second,
+            backup_dir,
         } = self;
         let health = Health::new();
         if gate.vault().is_some() {
@@ -63,7 +74,7 @@ impl Node {
         let door = Door::new(Arc::clone(&gate), clock.clone(), calls_per_second);
         let serving = Serving {
             listener,
-            routes: routes(&door, &tls, &clock, &health),
+            routes: routes(&door, &tls, &clock, &health, backup_dir),
             tls,
             health,
             health_listener,
@@ -86,7 +97,13 @@ impl Node {
     }
 }
 
-fn routes(door: &Arc<Door>, tls: &Arc<Tls>, clock: &Clock, health: &Health) -> Routes {
+fn routes(
+    door: &Arc<Door>,
+    tls: &Arc<Tls>,
+    clock: &Clock,
+    health: &Health,
+    backup_dir: Option<PathBuf>,
+) -> Routes {
     use pb::admin_service_server::AdminServiceServer;
     use pb::ledger_service_server::LedgerServiceServer;
     use pb::session_service_server::SessionServiceServer;
@@ -96,6 +113,7 @@ fn routes(door: &Arc<Door>, tls: &Arc<Tls>, clock: &Clock, health: &Health) -> R
         Arc::clone(tls),
         clock.clone(),
         health.clone(),
+        backup_dir,
     );
     let max = limits::MESSAGE_BYTES_MAX;
     Routes::new(

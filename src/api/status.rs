@@ -222,6 +222,16 @@ pub fn of_denial(denial: Denial) -> Status {
             "the vault's clock is suspect; nothing is released until it is put right",
             Some(Duration::from_secs(60)),
         ),
+        D::RestoreUnconfirmed => (
+            Code::FailedPrecondition,
+            "the vault was restored from a backup, and this token is from before; its operators have to confirm: ask them, then retry",
+            Some(Duration::from_secs(60)),
+        ),
+        D::NotConfigured => (
+            Code::FailedPrecondition,
+            "the vault is not configured for this",
+            None,
+        ),
         D::Integrity => (
             Code::DataLoss,
             "a stored value failed its check; tell the operator",

@@ -4,6 +4,7 @@ use super::error::CliError;
 use super::input;
 use super::output::Output;
 use super::settings::{SettingsArgs, house};
+use crate::api::config::Config;
 use crate::clock::Clock;
 use crate::keys::{KeyError, RootKey, SealFile};
 use crate::vault::{self, Checked, House, OpenError};
@@ -30,15 +31,7 @@ pub fn run(args: CheckArgs, output: Output) -> Result<(), CliError> {
     let house = house(&config, Clock::system());
     // What isn't there is found out before anybody types a passphrase.
     let seal = seal_of(&house)?;
-    let passphrase = input::secret(
-        config.passphrase_file.as_deref(),
-        "the passphrase",
-        "--passphrase-file",
-    )?;
-    let root: RootKey = seal.open(&passphrase).map_err(|error| match error {
-        KeyError::WrongPassphrase | KeyError::PassphraseLength => CliError::WrongPassphrase,
-        error => CliError::Start(OpenError::Key(error)),
-    })?;
+    let root = root_of(&seal, &config)?;
     let checked = vault::check(&house, &root).map_err(CliError::Start)?;
     if checked.findings_count > 0 {
         if !output.json {
@@ -49,16 +42,46 @@ pub fn run(args: CheckArgs, output: Output) -> Result<(), CliError> {
     output.result(&document(&checked), |out| words(&checked, out))
 }
 
-fn seal_of(house: &House) -> Result<SealFile, CliError> {
-    let missing = |dir| Err(CliError::Start(OpenError::NotInitialised(dir)));
-    if !house.keys_dir.join("seal.json").exists() {
-        return missing(house.keys_dir.clone());
-    }
+/// The seal of a vault whose store is there.
+///
+/// # Errors
+/// When there is no vault, or its seal can't be read.
+pub fn seal_of(house: &House) -> Result<SealFile, CliError> {
+    let seal = seal_alone(house)?;
     // Opening a store that isn't there would make one.
     if !house.db_dir().exists() {
-        return missing(house.data_dir.clone());
+        let missing = OpenError::NotInitialised(house.data_dir.clone());
+        return Err(CliError::Start(missing));
+    }
+    Ok(seal)
+}
+
+/// The seal, whether there is a store or not.
+///
+/// # Errors
+/// When there is none, or it can't be read.
+pub fn seal_alone(house: &House) -> Result<SealFile, CliError> {
+    if !house.keys_dir.join("seal.json").exists() {
+        let missing = OpenError::NotInitialised(house.keys_dir.clone());
+        return Err(CliError::Start(missing));
     }
     SealFile::read(&house.keys_dir).map_err(|error| CliError::Start(OpenError::Key(error)))
+}
+
+/// The root key, by the passphrase from its file or from a person.
+///
+/// # Errors
+/// When there is none, or it is wrong.
+pub fn root_of(seal: &SealFile, config: &Config) -> Result<RootKey, CliError> {
+    let passphrase = input::secret(
+        config.passphrase_file.as_deref(),
+        "the passphrase",
+        "--passphrase-file",
+    )?;
+    seal.open(&passphrase).map_err(|error| match error {
+        KeyError::WrongPassphrase | KeyError::PassphraseLength => CliError::WrongPassphrase,
+        error => CliError::Start(OpenError::Key(error)),
+    })
 }
 
 /// What programs read.

@@ -6,6 +6,7 @@ use crate::api::config::ConfigError;
 use crate::api::server::ServeError;
 use crate::api::tls::TlsError;
 use crate::store::copy::CopyError;
+use crate::vault::backup::BackupError;
 use crate::vault::{Checked, GateError, OpenError};
 use std::path::PathBuf;
 
@@ -62,6 +63,9 @@ pub enum CliError {
         .0.findings_count
     )]
     Findings(Box<Checked>),
+    /// A backup was not taken, not read, or not restored.
+    #[error("{0}")]
+    Backup(BackupError),
     /// The server stopped by itself.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -121,6 +125,7 @@ impl CliError {
                 | CopyError::Row(_)
                 | CopyError::Differs,
             ) => 7,
+            CliError::Backup(error) => backup_exit_code(error),
             CliError::File { .. }
             | CliError::Terminal(_)
             | CliError::Make(_)
@@ -144,6 +149,15 @@ impl CliError {
                 document["error"] = error;
                 return document;
             }
+            CliError::Backup(BackupError::Loss { epoch, known, lost }) => {
+                error["loss"] = serde_json::json!({"epoch": epoch, "known": known, "lost": lost});
+            }
+            CliError::Backup(BackupError::NotSound {
+                count, findings, ..
+            }) => {
+                error["findings_count"] = serde_json::json!(count);
+                error["findings"] = serde_json::json!(findings);
+            }
             CliError::Verification { line, problem } => {
                 return serde_json::json!({
                     "verified": false, "line": line, "problem": problem, "error": error,
@@ -158,6 +172,42 @@ impl CliError {
     pub fn file(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> CliError {
         let path = path.into();
         move |cause| CliError::File { path, cause }
+    }
+}
+
+/// 6 when the file isn't what was written, 7 when what is around it doesn't fit or is not sound.
+fn backup_exit_code(error: &BackupError) -> u8 {
+    match error {
+        BackupError::NotAsWritten { .. }
+        | BackupError::NotABackup(_)
+        | BackupError::OtherVault { .. }
+        | BackupError::Sealed(_)
+        | BackupError::Incomplete { .. }
+        | BackupError::Damaged { .. }
+        | BackupError::NotTheState(_)
+        | BackupError::Load(_) => 6,
+        BackupError::KeyringOlder { .. }
+        | BackupError::NotSound { .. }
+        | BackupError::MarkForeign
+        | BackupError::Loss { .. }
+        | BackupError::Rewritten { .. }
+        | BackupError::Key(_)
+        | BackupError::Mark(_)
+        | BackupError::Open(_) => 7,
+        BackupError::NotEmpty(_) | BackupError::NoBackup(_) => 2,
+        BackupError::Io { .. }
+        | BackupError::Running
+        | BackupError::NoSpace(_)
+        | BackupError::Deaf(_)
+        | BackupError::Refused(_)
+        | BackupError::Store(_)
+        | BackupError::Commit(_) => 1,
+    }
+}
+
+impl From<BackupError> for CliError {
+    fn from(error: BackupError) -> CliError {
+        CliError::Backup(error)
     }
 }
 
@@ -206,6 +256,10 @@ mod tests {
             (CliError::Copy(CopyError::Source(StoreError::Locked)), 7),
             (CliError::Copy(CopyError::Differs), 7),
             (CliError::Start(OpenError::MarkAbsent { size: 1 }), 7),
+            (BackupError::Incomplete { chunk: 3 }.into(), 6),
+            (BackupError::MarkForeign.into(), 7),
+            (BackupError::NotEmpty("x".into()).into(), 2),
+            (BackupError::NoSpace("x".into()).into(), 1),
         ] {
             assert_eq!(error.exit_code(), code, "{error}");
         }

@@ -3,6 +3,7 @@
 //! `docs/operations.md`.
 
 pub mod allow;
+pub mod backup;
 pub mod check;
 pub mod client;
 pub mod connection;
@@ -18,10 +19,12 @@ pub mod logging;
 pub mod moment;
 pub mod output;
 pub mod principal;
+pub mod progress;
 pub mod receipt;
 pub mod redeem;
 pub mod refused;
 pub mod report;
+pub mod restore;
 pub mod revoke;
 pub mod seal;
 pub mod serve;
@@ -72,6 +75,15 @@ pub enum Command {
     /// Work on the database itself, while the vault doesn't run
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Take a backup of the whole store, sealed, at one checkpoint
+    #[command(after_help = backup::HELP)]
+    Backup(Box<backup::BackupArgs>),
+    /// Restore a backup into an empty data directory, or confirm a restore
+    #[command(after_help = restore::HELP)]
+    Restore(Box<restore::RestoreArgs>),
+    /// Restore the newest backup to a temporary place, verify all of it, and remove it
+    #[command(after_help = restore::DRILL_HELP)]
+    Drill(Box<restore::DrillArgs>),
     /// Say how the vault does
     Status(status::StatusArgs),
     /// Seal the vault: its keys leave memory
@@ -125,6 +137,9 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Command::Serve(args) => serve::run(*args),
         Command::Check(args) => check::run(*args, output),
         Command::Store(command) => store::run(command, output),
+        Command::Backup(args) if args.is_offline() => backup::offline(*args, output),
+        Command::Restore(args) if args.is_offline() => restore::run(*args, output),
+        Command::Drill(args) => restore::run_drill(*args, output),
         Command::Log(command) if command.is_offline() => log::run_offline(command, output),
         Command::Completions { shell } => {
             let mut command = Cli::command();
@@ -141,6 +156,8 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
 async fn call(command: Command, output: Output) -> Result<(), CliError> {
     match command {
         Command::Status(args) => status::run(args, output).await,
+        Command::Backup(args) => backup::online(*args, output).await,
+        Command::Restore(args) => restore::confirm(*args, output).await,
         Command::Seal(args) => seal::seal(args, output).await,
         Command::Unseal(args) => seal::unseal(args, output).await,
         Command::Principal(command) => principal::run(command, output).await,
@@ -159,6 +176,7 @@ async fn call(command: Command, output: Output) -> Result<(), CliError> {
         | Command::Serve(_)
         | Command::Check(_)
         | Command::Store(_)
+        | Command::Drill(_)
         | Command::Completions { .. } => Ok(()),
     }
 }
@@ -254,6 +272,12 @@ mod tests {
             "payvault check --config payvault.toml",
             "payvault dev --engine redb",
             "payvault store copy --from /data --to /data-redb --to-engine redb",
+            "payvault backup",
+            "payvault backup --offline --config payvault.toml --out /mnt/backups",
+            "payvault restore --from b.pvbackup --config payvault.toml --accept-loss 17",
+            "payvault restore confirm",
+            "payvault drill --config payvault.toml --backup-dir /mnt/backups",
+            "payvault log export --epoch 1 --reason yearly --ticket AUD-7 -o audit.jsonl",
             "payvault status --health 127.0.0.1:7444 --ready",
             "payvault status --health",
             "payvault principal add --name shop-nl --role portal --site nl \
@@ -285,6 +309,8 @@ mod tests {
             "payvault status --ready",
             "payvault store copy --from a --to b",
             "payvault store copy --from a --to b --to-engine rocksdb",
+            "payvault restore --config c.toml",
+            "payvault backup --out /mnt/backups",
             "payvault redeem txn_x --purpose steal --fields number",
             "payvault log verify audit.jsonl",
             "payvault tokenize txn_x 4242424242424242",

@@ -77,7 +77,8 @@ async fn serve(
         );
     }
     tracing::info!(address = %config.listen, "serving");
-    let node = Node::new(gate, tls, clock, config.calls_per_second);
+    let node = Node::new(gate, tls, clock, config.calls_per_second)
+        .with_backup_dir(config.backup_dir.clone());
     let ended = node.run(listener, health, config.reflection, stop).await?;
     say_how(ended);
     Ok(())

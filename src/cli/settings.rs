@@ -72,6 +72,9 @@ pub struct SettingsArgs {
     /// checkpoint_sink: a file outside of the vault that each checkpoint goes to
     #[arg(long, value_name = "FILE")]
     pub checkpoint_sink: Option<PathBuf>,
+    /// backup_dir: where backups lie, apart from data and keys, best on another disk
+    #[arg(long, value_name = "DIR")]
+    pub backup_dir: Option<PathBuf>,
 }
 
 impl SettingsArgs {
@@ -118,6 +121,7 @@ impl SettingsArgs {
             engine: self.engine,
             cache_mb: self.cache_mb,
             checkpoint_sink: self.checkpoint_sink,
+            backup_dir: self.backup_dir,
             ..Settings::default()
         }
     }
@@ -196,7 +200,7 @@ mod tests {
                     --health-listen 127.0.0.1:2 --tls-cert c --tls-key y --tls-client-ca a \
                     --tls-client-ca b --tls-crl r --passphrase-file p --calls-per-second 9 \
                     --reflection --log-format json --log-level trace --cache-mb 17 \
-                    --engine redb --checkpoint-sink s";
+                    --engine redb --checkpoint-sink s --backup-dir b";
         let settings = Line::try_parse_from(line.split_whitespace())
             .unwrap()
             .settings

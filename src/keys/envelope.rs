@@ -31,6 +31,8 @@ pub enum Kind {
     Redo = 6,
     /// An action that waits for a second operator.
     PendingAction = 7,
+    /// Where the ledger of an earlier epoch ended.
+    ClosedEpoch = 8,
     /// An inner record: under the token's secret, not under a key of the keyring.
     Record = 16,
     /// The answer of a remembered request: under the request's tag.
@@ -44,7 +46,12 @@ impl Kind {
             (Kind::Transaction, KeyName::Release { site: own, .. })
             | (Kind::Entry, KeyName::Log { site: own, .. }) => own == site,
             (
-                Kind::Head | Kind::Principal | Kind::Allowance | Kind::Redo | Kind::PendingAction,
+                Kind::Head
+                | Kind::Principal
+                | Kind::Allowance
+                | Kind::Redo
+                | Kind::PendingAction
+                | Kind::ClosedEpoch,
                 KeyName::Vault,
             ) => true,
             _ => false,

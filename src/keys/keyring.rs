@@ -24,6 +24,8 @@ use zeroize::Zeroizing;
 pub(super) const FILE: &str = "keyring";
 /// Magic, format, suite, generation and vault id: what is authenticated in clear.
 const HEADER_BYTES: usize = 4 + 8 + 16;
+/// How often [`Keyring::look`] reads.
+const LOOKS_MAX: u32 = 5;
 
 /// The vault's keys. One writer at a time: a second process on the same directory is kept out by
 /// the store's lock.
@@ -102,6 +104,37 @@ impl Keyring {
     /// When a file can't be read, has another shape, belongs to another vault, or does not open.
     pub fn load(keys_dir: &Path, vault: VaultId, root: &RootKey) -> Result<Keyring, KeyError> {
         file::remove_temporary(keys_dir, FILE);
+        let (mut keyring, unfinished) = Keyring::read(keys_dir, vault, root)?;
+        if unfinished {
+            // A destruction was cut short before (then the other slot's key was never used) or
+            // after the keyring's replacement (then it is the old one). The replacement must be
+            // durable before the old key goes.
+            let doing = "ending a destruction that was cut short";
+            file::sync_dir(keys_dir)
+                .and_then(|()| wrap::erase(keys_dir, keyring.slot.other()))
+                .map_err(|source| KeyError::Io { doing, source })?;
+        }
+        keyring.settled = true;
+        Ok(keyring)
+    }
+
+    /// Loads the keyring beside a vault that may be serving: changes no file, and what it gives
+    /// opens and seals but writes nothing.
+    ///
+    /// # Errors
+    /// As [`load`](Keyring::load).
+    pub fn look(keys_dir: &Path, vault: VaultId, root: &RootKey) -> Result<Keyring, KeyError> {
+        // The two files are read one after the other; a destruction may fall between.
+        for _ in 1..LOOKS_MAX {
+            if let Ok((keyring, _)) = Keyring::read(keys_dir, vault, root) {
+                return Ok(keyring);
+            }
+        }
+        Keyring::read(keys_dir, vault, root).map(|(keyring, _)| keyring)
+    }
+
+    /// Reads both files; tells whether a destruction was cut short. What it gives writes nothing.
+    fn read(keys_dir: &Path, vault: VaultId, root: &RootKey) -> Result<(Keyring, bool), KeyError> {
         let bytes = file::read(keys_dir, FILE, limits::KEYRING_BYTES_MAX)?;
         let sealed = SealedKeyring::parse(&bytes).map_err(malformed)?;
         if sealed.vault != vault {
@@ -121,18 +154,10 @@ impl Keyring {
                 .map(|content| (content, found.slot, found.key.duplicate()))
         });
         let (content, slot, wrapping) = opened.ok_or(KeyError::KeyringTampered)?;
-        if !other_empty(slot) {
-            // A destruction was cut short before (then the other slot's key was never used) or
-            // after the keyring's replacement (then it is the old one). The replacement must be
-            // durable before the old key goes.
-            let doing = "ending a destruction that was cut short";
-            file::sync_dir(keys_dir)
-                .and_then(|()| wrap::erase(keys_dir, slot.other()))
-                .map_err(|source| KeyError::Io { doing, source })?;
-        }
+        let unfinished = !other_empty(slot);
         let (next_id, records) = decode(&content).map_err(malformed)?;
         let newest = index(&records);
-        Ok(Keyring {
+        let keyring = Keyring {
             dir: keys_dir.to_owned(),
             vault,
             generation: sealed.generation,
@@ -142,8 +167,9 @@ impl Keyring {
             kek,
             wrapping,
             slot,
-            settled: true,
-        })
+            settled: false,
+        };
+        Ok((keyring, unfinished))
     }
 
     /// Whose keyring it is.
@@ -315,6 +341,16 @@ impl Keyring {
     pub(super) fn record(&self, id: KeyId) -> Option<&KeyRecord> {
         let found = self.records.binary_search_by_key(&id, KeyRecord::id);
         found.ok().map(|at| &self.records[at])
+    }
+
+    /// The greatest epoch that has, or had, a signing key; 0 when there is none. A new epoch lies
+    /// above it: two trees must never have one origin.
+    pub fn last_epoch(&self) -> u32 {
+        let epochs = self.records.iter().filter_map(|key| match key.name() {
+            KeyName::LedgerSigning { epoch } => Some(epoch),
+            _ => None,
+        });
+        epochs.max().unwrap_or(0)
     }
 
     /// The newest generation of a name, whatever its state.
@@ -576,6 +612,25 @@ mod tests {
         ));
         let second = Keyring::create(&keys, VAULT, &root(), NOW);
         assert!(matches!(second, Err(KeyError::Exists { .. })));
+    }
+
+    #[test]
+    fn a_look_changes_no_file_and_writes_no_key() {
+        let (dir, mut keyring) = testing::keyring();
+        let before = copy(dir.path());
+        // What a destruction that was cut short leaves: a loading would end it.
+        let free = keyring.slot.other();
+        let other = SecretBytes::random();
+        wrap::write(dir.path(), free, &keyring.kek, VAULT, 9, &other).unwrap();
+        let torn = copy(dir.path());
+        let mut look = Keyring::look(dir.path(), VAULT, &root()).unwrap();
+        assert_eq!(look.content()[..], keyring.content()[..]);
+        let made = look.ensure(&[KeyName::Backup], NOW);
+        assert!(matches!(made, Err(KeyError::Unsettled)));
+        assert!(copy(dir.path()) == torn && torn != before);
+        drop(reload(dir.path()));
+        assert!(copy(dir.path()) == before);
+        keyring.ensure(&[KeyName::Backup], NOW).unwrap();
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! opened values. (The one exception is the ledger's signing key, which the ledger needs as such.)
 
 mod argon;
+mod backup;
 mod cipher;
 mod envelope;
 mod error;
@@ -31,6 +32,7 @@ pub mod watch;
 mod wrap;
 
 pub use argon::Argon2Cost;
+pub use backup::BackupKey;
 pub use envelope::{EnvelopeError, Kind, Place, Sealed};
 pub use error::KeyError;
 pub use inner::{open_record, seal_record};

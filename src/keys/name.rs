@@ -60,6 +60,8 @@ pub enum KeyName {
     },
     /// Seals the vault's own rows: head, redo record, principals, allowances, pending actions.
     Vault,
+    /// Seals backups of the store.
+    Backup,
 }
 
 /// From when on a key may no longer be used.
@@ -93,7 +95,7 @@ impl KeyName {
     /// | `replay` | 48 h after its day's begin | the same |
     /// | `collect` | the end of its day | 48 h after its day's begin: what was sealed just before midnight |
     /// | `identity`, `ledger-signing` | 2 years | the same: they open nothing |
-    /// | `fingerprint`, `vault` | 2 years | 3 years more (SP 800-57) |
+    /// | `fingerprint`, `vault`, `backup` | 2 years | 3 years more (SP 800-57) |
     pub(super) fn limits(&self, now: Timestamp) -> Limits {
         let day_begin = |day: u32| Timestamp(u64::from(day) * DAY_MS);
         let (encrypt, decrypt) = match *self {
@@ -116,7 +118,7 @@ impl KeyName {
             KeyName::Identity | KeyName::LedgerSigning { .. } => {
                 (now.plus_ms(ENCRYPT_MS), now.plus_ms(ENCRYPT_MS))
             }
-            KeyName::Fingerprint { .. } | KeyName::Vault => {
+            KeyName::Fingerprint { .. } | KeyName::Vault | KeyName::Backup => {
                 (now.plus_ms(ENCRYPT_MS), now.plus_ms(DECRYPT_MS))
             }
         };
@@ -137,7 +139,8 @@ impl KeyName {
             KeyName::Fingerprint { .. }
             | KeyName::Identity
             | KeyName::LedgerSigning { .. }
-            | KeyName::Vault => false,
+            | KeyName::Vault
+            | KeyName::Backup => false,
         }
     }
 
@@ -177,6 +180,7 @@ impl KeyName {
                 epoch: number(next()?)?,
             },
             "vault" => KeyName::Vault,
+            "backup" => KeyName::Backup,
             _ => return Err(WRONG),
         };
         // One text a name: catches left-overs, signs, leading zeros and months that aren't.
@@ -240,6 +244,7 @@ impl fmt::Display for KeyName {
             KeyName::Identity => f.write_str("identity"),
             KeyName::LedgerSigning { epoch } => write!(f, "ledger-signing/{epoch}"),
             KeyName::Vault => f.write_str("vault"),
+            KeyName::Backup => f.write_str("backup"),
         }
     }
 }
@@ -273,6 +278,7 @@ mod tests {
             "identity",
             "ledger-signing/1",
             "vault",
+            "backup",
         ] {
             assert_eq!(KeyName::parse(text).unwrap().to_string(), text);
         }
@@ -325,6 +331,7 @@ mod tests {
         assert!(dates("log/nl/9999-12").0 > at("9999-12-30T00:00:00Z"));
         assert_eq!(dates("vault").0, NOW.plus_ms(730 * DAY_MS));
         assert_eq!(dates("vault").1, NOW.plus_ms(1825 * DAY_MS));
+        assert_eq!(dates("backup"), dates("vault"));
         assert_eq!(dates("identity").0, dates("identity").1);
     }
 }

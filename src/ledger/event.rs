@@ -94,6 +94,12 @@ events! {
     ClockStep = "clock_step",
     /// A restored vault opened a new epoch.
     EpochOpened = "epoch_opened",
+    /// A backup was begun; on stable storage before its first byte.
+    BackupBegun = "backup_begun",
+    /// A backup was finished, or failed.
+    BackupEnded = "backup_ended",
+    /// Tokens from before a restore may be redeemed again.
+    RestoreConfirmed = "restore_confirmed",
 }
 
 /// The member of an entry's `detail` in which [`Event::KeyCreated`] and [`Event::KeyDestroyed`]
@@ -111,7 +117,7 @@ mod tests {
             assert_eq!(Event::parse(event.as_str()), Some(*event));
             assert!(codes.insert(event.as_str()));
         }
-        assert_eq!(codes.len(), 31);
+        assert_eq!(codes.len(), 34);
         assert_eq!(Event::parse("Redeemed"), None);
         assert_eq!(Event::parse(""), None);
     }

@@ -80,6 +80,10 @@ pub enum Denial {
     ClockSuspect,
     /// Something stored is not what was stored: nothing is released from it.
     Integrity,
+    /// The vault was restored, and its operators have not confirmed tokens from before.
+    RestoreUnconfirmed,
+    /// The vault is not configured for this.
+    NotConfigured,
 }
 
 impl Denial {
@@ -123,6 +127,8 @@ impl Denial {
             Denial::TooMany => "TOO_MANY",
             Denial::ClockSuspect => "CLOCK_SUSPECT",
             Denial::Integrity => "INTEGRITY",
+            Denial::RestoreUnconfirmed => "RESTORE_UNCONFIRMED",
+            Denial::NotConfigured => "NOT_CONFIGURED",
         }
     }
 

@@ -117,8 +117,10 @@ pub const fn rule(rpc: Rpc) -> Rule {
         },
         Rpc::Seal => human(OPERATOR),
         Rpc::ListPrincipals | Rpc::GetPrincipal | Rpc::ListAllowances => human(OVERSIGHT),
-        Rpc::DisablePrincipal | Rpc::RotateSecret | Rpc::ApproveAction => human(OPERATOR),
-        Rpc::CreatePrincipal | Rpc::SetAllowance => Rule {
+        Rpc::DisablePrincipal | Rpc::RotateSecret | Rpc::ApproveAction | Rpc::TakeBackup => {
+            human(OPERATOR)
+        }
+        Rpc::CreatePrincipal | Rpc::SetAllowance | Rpc::ConfirmRestore => Rule {
             two_operators: true,
             ..human(OPERATOR)
         },

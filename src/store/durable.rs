@@ -9,12 +9,12 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Makes the names in `directory` durable.
-pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
 /// The directory that `path` lies in.
-pub(super) fn parent(path: &Path) -> PathBuf {
+pub(crate) fn parent(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
         _ => PathBuf::from("."),
@@ -22,7 +22,7 @@ pub(super) fn parent(path: &Path) -> PathBuf {
 }
 
 /// Makes `directory` and what is missing above it, readable by this user alone, durably.
-pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
+pub(crate) fn create_directory(directory: &Path) -> io::Result<()> {
     if directory.is_dir() {
         return Ok(());
     }
@@ -37,7 +37,7 @@ pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
 }
 
 /// Makes every file under `directory`, and their names, durable.
-pub(super) fn sync_tree(directory: &Path) -> io::Result<()> {
+pub(crate) fn sync_tree(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
@@ -47,6 +47,15 @@ pub(super) fn sync_tree(directory: &Path) -> io::Result<()> {
         }
     }
     sync_directory(directory)
+}
+
+/// Makes the kernel forget what it remembers of `file` and wrote already, so that the next read
+/// comes from the disk. Best effort: where it isn't possible, the read is still right.
+pub(crate) fn forget_cached(file: &File) -> io::Result<()> {
+    file.sync_all()?;
+    #[cfg(target_os = "linux")]
+    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)?;
+    Ok(())
 }
 
 /// Makes `path` with `bytes` in it, or replaces it: after a power cut it has its old content, or

@@ -13,7 +13,7 @@
 //! | [`memory`] | a store for tests, with faults to order |
 //! | [`mark`] | the high-water mark, outside the database |
 
-mod durable;
+pub(crate) mod durable;
 
 pub mod copy;
 pub mod embedded;
@@ -56,12 +56,14 @@ pub mod space {
     pub const ALLOWANCES: u8 = b'A';
     /// Actions that wait for a second operator.
     pub const ACTIONS: u8 = b'W';
+    /// Where the ledger of earlier epochs ended.
+    pub const EPOCHS: u8 = b'O';
     /// The store's own rows: the id of the last committed round, and the row that proves the
     /// barrier. Nobody else may write here.
     pub const STORE: u8 = b'I';
 
     /// The spaces that a [`WriteSet`](super::WriteSet) may write.
-    pub const WRITABLE: [u8; 8] = [
+    pub const WRITABLE: [u8; 9] = [
         HEAD,
         ENTRIES,
         REDO,
@@ -70,6 +72,7 @@ pub mod space {
         PRINCIPALS,
         ALLOWANCES,
         ACTIONS,
+        EPOCHS,
     ];
 }
 

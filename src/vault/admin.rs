@@ -74,6 +74,15 @@ impl Batch<'_> {
                 }
                 self.allow(*key, *allowance, entry)
             }
+            Admin::ConfirmRestore => {
+                self.admit(caller, Rpc::ConfirmRestore)?;
+                self.check_restored(self.head.epoch)?;
+                let change = Change::ConfirmRestore(self.head.epoch);
+                if let Some(done) = self.defer(caller, change, entry)? {
+                    return Ok(done);
+                }
+                self.confirm_restore(entry)
+            }
             Admin::Approve(id) => self.approve(caller, *id, entry),
             Admin::LoginTried(good) => self.login_tried(caller, *good, entry),
             Admin::LoggedOut => {
@@ -171,6 +180,7 @@ impl Batch<'_> {
                 self.check_allowance(key)?;
                 self.check_allowances(key, allowance.as_ref())?;
             }
+            Change::ConfirmRestore(epoch) => self.check_restored(*epoch)?,
         }
         let mut registry = Registry::clone(&self.registry);
         registry.settle(&id);
@@ -193,6 +203,10 @@ impl Batch<'_> {
                 describe_allowance(&key, allowance.as_ref(), &mut act);
                 self.allow(key, allowance, &mut act)?;
             }
+            Change::ConfirmRestore(_) => {
+                act.event = Event::RestoreConfirmed;
+                self.confirm_restore(&mut act)?;
+            }
         }
         Ok(Done::Noted { entry: approval })
     }
@@ -212,6 +226,27 @@ impl Batch<'_> {
             .detail
             .insert("certificate", principal.certificate_uri.clone());
         self.replace(principal, entry)
+    }
+
+    /// Whether a restore waits to be confirmed, and it is the one that opened this epoch: an action
+    /// that a backup brought along confirms nothing.
+    fn check_restored(&self, epoch: u32) -> Result<(), No> {
+        if self.head.restored.is_none() || self.head.epoch != epoch {
+            return Err(Denial::NotPending.into());
+        }
+        Ok(())
+    }
+
+    /// Lets tokens from before a restore be redeemed again.
+    fn confirm_restore(&mut self, entry: &mut Entry) -> Result<Done, No> {
+        entry.detail.insert("epoch", self.head.epoch.to_string());
+        let entry = self.enter(entry)?.index;
+        self.effects.push(Effect::RestoreConfirmed);
+        tracing::warn!(
+            alarm = "restore",
+            "tokens from before the restore are redeemed again"
+        );
+        Ok(Done::Noted { entry })
     }
 
     /// Writes a principal's row and its entry.
@@ -351,6 +386,28 @@ impl Batch<'_> {
                 entry.outcome = Outcome::Denied;
                 entry.reason = Denial::BadSecret.as_str();
                 entry.detail.insert("count", count.to_string());
+            }
+            Note::BackupEnded { done, detail } => {
+                if !done {
+                    entry.outcome = Outcome::Failed;
+                }
+                entry.detail = detail.iter().cloned().collect();
+            }
+            Note::EpochOpened(opened) => {
+                let closed = &opened.closed;
+                let missing = opened.missing.map(|count| count.to_string());
+                let about = [
+                    ("backup", opened.backup.clone()),
+                    ("missing", missing.unwrap_or_else(|| "unknown".to_owned())),
+                    ("old_epoch", closed.epoch.to_string()),
+                    ("old_root", crate::ledger::to_base64(&closed.root)),
+                    ("old_size", closed.size.to_string()),
+                ];
+                entry.detail = about.into_iter().collect();
+                if opened.findings > 0 {
+                    entry.detail.insert("findings", opened.findings.to_string());
+                }
+                self.seal_row(Row::closed_epoch(closed.epoch), &closed.encode())?;
             }
             Note::Stopped | Note::Sealed => self.sum_refusals(true)?,
             Note::Created | Note::Unsealed => {}

@@ -48,6 +48,8 @@ pub(super) enum Effect {
     Registry(Arc<Registry>),
     /// One operator no longer does everything alone.
     TwoOperators,
+    /// Tokens from before a restore may be redeemed again.
+    RestoreConfirmed,
 }
 
 /// What a use case did to a transaction.
@@ -233,6 +235,15 @@ impl<'a> Batch<'a> {
             }
             Work::Export { detail } => {
                 self.admit(caller, Rpc::ExportLog)?;
+                entry.detail = detail.iter().cloned().collect();
+                let entry = self.enter(entry)?.index;
+                Ok(Done::Noted { entry })
+            }
+            Work::Backup { detail } => {
+                // Offline the vault itself takes it, for whoever has its directories and passphrase.
+                if !caller.is_vault() {
+                    self.admit(caller, Rpc::TakeBackup)?;
+                }
                 entry.detail = detail.iter().cloned().collect();
                 let entry = self.enter(entry)?.index;
                 Ok(Done::Noted { entry })

@@ -5,6 +5,7 @@
 //! version is sealed rightly, and only a later entry tells.
 
 use super::batch::open_row;
+use super::epochs::{ClosedEpoch, closed_epochs};
 use super::head::Head;
 use super::load::{LoadError, Loaded, Tiles, load, page_of};
 use super::open::{House, OpenError};
@@ -115,20 +116,65 @@ pub fn check_in(reader: &dyn Reader, ring: &Keyring) -> Result<Checked, LoadErro
     walk(reader, ring, &load(reader, ring)?.head)
 }
 
-fn walk(reader: &dyn Reader, ring: &Keyring, head: &Head) -> Result<Checked, LoadError> {
+pub(super) fn walk(reader: &dyn Reader, ring: &Keyring, head: &Head) -> Result<Checked, LoadError> {
     let mut checked = Checked::default();
-    let last = walk_entries(reader, ring, head, &mut checked)?;
+    let mut last = Last::new();
+    let closed = closed_epochs(reader, ring)?;
+    // Transactions outlive the epoch that they were opened in.
+    for epoch in &closed {
+        let span = Span::of_closed(epoch);
+        walk_entries(reader, ring, &span, &closed, &mut last, &mut checked)?;
+    }
+    let span = Span {
+        epoch: head.epoch,
+        size: head.size,
+        root: head.root,
+    };
+    walk_entries(reader, ring, &span, &closed, &mut last, &mut checked)?;
     walk_rows(reader, ring, last, &mut checked)?;
     Ok(checked)
+}
+
+/// The ledger of one epoch.
+struct Span {
+    epoch: u32,
+    size: u64,
+    root: Hash,
+}
+
+impl Span {
+    fn of_closed(closed: &ClosedEpoch) -> Span {
+        Span {
+            epoch: closed.epoch,
+            size: closed.size,
+            root: closed.root,
+        }
+    }
+}
+
+/// Whether the epoch that a first entry names is kept as it ended.
+fn check_closed(entry: &Recorded<'_>, closed: &[ClosedEpoch], checked: &mut Checked) {
+    let kept = closed.iter().any(|old| {
+        entry.detail("old_epoch") == Some(old.epoch.to_string().as_str())
+            && entry.detail("old_size") == Some(old.size.to_string().as_str())
+            && entry.detail("old_root") == Some(crate::ledger::to_base64(&old.root).as_str())
+    });
+    if !kept {
+        checked.find(format!(
+            "epoch {} begins with an entry that names an earlier one, which is not kept as it ended",
+            entry.epoch
+        ));
+    }
 }
 
 fn walk_entries(
     reader: &dyn Reader,
     ring: &Keyring,
-    head: &Head,
+    head: &Span,
+    closed: &[ClosedEpoch],
+    last: &mut Last,
     checked: &mut Checked,
-) -> Result<Last, LoadError> {
-    let mut last = Last::new();
+) -> Result<(), LoadError> {
     let mut frontier = Frontier::empty();
     let mut next = 0;
     while next < head.size {
@@ -158,8 +204,11 @@ fn walk_entries(
                                 checked.find(format!("entry {next} is not what its leaf says"));
                             }
                             checked.entries += 1;
+                            if entry.event == Event::EpochOpened {
+                                check_closed(&entry, closed, checked);
+                            }
                             if let Some(id) = entry.transaction.filter(|_| is_change(&entry)) {
-                                note_change(id, &entry, stored.leaf, &mut last, checked);
+                                note_change(id, &entry, stored.leaf, last, checked);
                             }
                         }
                         _ => checked.find(format!("entry {next} is malformed")),
@@ -178,9 +227,12 @@ fn walk_entries(
         }
     }
     if frontier.root() != head.root {
-        checked.find("the entries' leaves do not hash to the head's root".to_owned());
+        checked.find(format!(
+            "the entries' leaves of epoch {} do not hash to its root",
+            head.epoch
+        ));
     }
-    Ok(last)
+    Ok(())
 }
 
 /// Notes a change. Each names the one before it: where it names an earlier one, the row had been

@@ -1,5 +1,6 @@
 //! What the one door takes in and gives out. Every change and every release is an [`Ask`].
 
+use super::epochs::ClosedEpoch;
 use crate::clock::Timestamp;
 use crate::ids::{ActionId, PrincipalId, TransactionId};
 use crate::payment::{Details, Masked, SecurityCode, Token};
@@ -161,6 +162,11 @@ pub enum Work {
         /// Reason, ticket, range and filter, in words.
         detail: Vec<(&'static str, String)>,
     },
+    /// `TakeBackup` begins: an entry before the first byte.
+    Backup {
+        /// Its id and file.
+        detail: Vec<(&'static str, String)>,
+    },
     /// A change of principals, allow-list or secrets. Runs in a round of its own.
     Admin(Box<Admin>),
     /// Something that the vault itself notes.
@@ -183,6 +189,8 @@ pub enum Admin {
     LoginTried(bool),
     /// `Logout`.
     LoggedOut,
+    /// `ConfirmRestore`.
+    ConfirmRestore,
     /// The first call of a day by a principal: for the 90-day rule.
     Seen(PrincipalId),
 }
@@ -206,8 +214,29 @@ pub enum Note {
     UnsealRefused(u32),
     /// The vault is being sealed.
     Sealed,
+    /// A backup was finished, or failed.
+    BackupEnded {
+        /// Whether there is a file.
+        done: bool,
+        /// Its id, and what there is to say of it.
+        detail: Vec<(&'static str, String)>,
+    },
+    /// A restored vault opened a new epoch: its first entry.
+    EpochOpened(Box<EpochOpened>),
     /// Refused handshakes since the last such entry, by origin and reason.
     Handshakes(Vec<(String, u64)>),
+}
+
+/// What the first entry of an epoch says, and the epoch that it leaves behind.
+pub struct EpochOpened {
+    /// The backup's id, in letters.
+    pub backup: String,
+    /// How many entries were known beyond the backup; none when nobody knows.
+    pub missing: Option<u64>,
+    /// How many findings of the check were accepted.
+    pub findings: u64,
+    /// Where the old epoch ended.
+    pub closed: ClosedEpoch,
 }
 
 /// What a command did.

@@ -21,6 +21,7 @@ pub(super) fn event_of(work: &Work) -> Event {
         Work::Close { .. } => Event::TransactionClosed,
         Work::Refused { rpc, .. } => event_of_rpc(*rpc),
         Work::Export { .. } => Event::LogExported,
+        Work::Backup { .. } => Event::BackupBegun,
         Work::Admin(admin) => match **admin {
             Admin::CreatePrincipal(_) => Event::PrincipalCreated,
             Admin::DisablePrincipal(_) => Event::PrincipalDisabled,
@@ -29,6 +30,7 @@ pub(super) fn event_of(work: &Work) -> Event {
             Admin::Approve(_) => Event::ActionApproved,
             Admin::LoginTried(_) => Event::Login,
             Admin::LoggedOut => Event::Logout,
+            Admin::ConfirmRestore => Event::RestoreConfirmed,
             // No entry of its own.
             Admin::Seen(_) => Event::Login,
         },
@@ -39,6 +41,8 @@ pub(super) fn event_of(work: &Work) -> Event {
             Note::Unsealed => Event::Unsealed,
             Note::UnsealRefused(_) => Event::UnsealRefused,
             Note::Sealed => Event::Sealed,
+            Note::BackupEnded { .. } => Event::BackupEnded,
+            Note::EpochOpened(_) => Event::EpochOpened,
             Note::Handshakes(_) => Event::HandshakesRefused,
             Note::Tick => Event::DenialsSummed,
         },
@@ -71,6 +75,8 @@ const fn event_of_rpc(rpc: Rpc) -> Event {
         Rpc::RotateSecret => Event::SecretRotated,
         Rpc::SetAllowance => Event::AllowanceSet,
         Rpc::ApproveAction => Event::ActionApproved,
+        Rpc::TakeBackup => Event::BackupBegun,
+        Rpc::ConfirmRestore => Event::RestoreConfirmed,
     }
 }
 
@@ -87,11 +93,16 @@ pub(super) fn transactions_of(ask: &Ask, ring: &Keyring, now: Timestamp) -> Vec<
         | Work::Describe { transaction, .. }
         | Work::Revoke { transaction, .. }
         | Work::Close { transaction } => vec![*transaction],
-        Work::Refused { .. } | Work::Export { .. } | Work::Admin(_) | Work::Note(_) => Vec::new(),
+        Work::Refused { .. }
+        | Work::Export { .. }
+        | Work::Backup { .. }
+        | Work::Admin(_)
+        | Work::Note(_) => Vec::new(),
     }
 }
 
-/// The release bucket that a command begins, if any. No bucket is made for terms that will be
+/// The key that a command needs beside those of every round, if any: the release bucket that it
+/// begins, or the key of backups. No bucket is made for terms that will be
 /// refused: a refusal changes nothing, and nobody fills the keyring.
 pub(super) fn bucket_of(
     ask: &Ask,
@@ -99,8 +110,10 @@ pub(super) fn bucket_of(
     registry: &super::registry::Registry,
     now: Timestamp,
 ) -> Option<KeyName> {
-    let Work::Open { terms, .. } = &ask.work else {
-        return None;
+    let terms = match &ask.work {
+        Work::Open { terms, .. } => terms,
+        Work::Backup { .. } => return Some(KeyName::Backup),
+        _ => return None,
     };
     let principal = registry.principal(ask.caller.id()?)?;
     let reach_max = *sites.get(&terms.site)?;

@@ -18,6 +18,7 @@ use super::rates::ReleaseRates;
 use super::redo;
 use super::registry::Registry;
 use super::rows::{Row, page_key, tile_key, transaction_key};
+use super::tee::Tee;
 use super::watchdog::Watchdog;
 use super::withheld::{Durable, Withheld};
 use crate::clock::{Clock, DAY_MS, Timestamp};
@@ -49,6 +50,8 @@ pub struct Shared {
     pub registry: Arc<ArcSwap<Registry>>,
     /// The head, as of the last durable round.
     pub head: Arc<ArcSwap<Head>>,
+    /// Where a backup hears of each round.
+    pub tee: Arc<Tee>,
 }
 
 /// What the committer is told about the house.
@@ -127,6 +130,11 @@ impl Committer {
             last_housekeeping_ms: clock.monotonic_ms(),
             clock,
         }
+    }
+
+    /// Keys that were made before the committer was: they get their entries with its first round.
+    pub(super) fn announce_also(&mut self, made: Vec<KeyName>) {
+        self.unannounced.extend(made);
     }
 
     /// Watches over rounds; the process ends when one hangs.
@@ -249,8 +257,17 @@ impl Committer {
             clock_suspect: step.suspect,
         };
         let mut batch = Batch::new(around, ids.into_iter().zip(rows));
-        batch.announce(&self.unannounced, &step);
+        // The first entry of an epoch says what it is; whatever the vault owes comes after it.
+        let opens_epoch = asks
+            .iter()
+            .any(|ask| matches!(ask.work, Work::Note(Note::EpochOpened(_))));
+        if !opens_epoch {
+            batch.announce(&self.unannounced, &step);
+        }
         let results: Vec<_> = asks.iter().map(|ask| batch.decide(ask)).collect();
+        if opens_epoch {
+            batch.announce(&self.unannounced, &step);
+        }
         if let Some(what) = batch.broken.take() {
             tracing::error!(alarm = "keys", what, "a round failed");
             return Err(Failed::Refuse(Refusal::Unavailable("a key is missing")));
@@ -281,6 +298,12 @@ impl Committer {
                     .any(|e| matches!(e, Effect::TwoOperators)),
             registry: batch.registry.digest(),
             peaks: staged.peaks().to_vec(),
+            restored: self.head.restored.clone().filter(|_| {
+                !batch
+                    .effects
+                    .iter()
+                    .any(|e| matches!(e, Effect::RestoreConfirmed))
+            }),
         };
         let writes = match write_set(&mut batch, &tree, &staged, &head, &ring) {
             Ok(writes) => writes,
@@ -305,6 +328,7 @@ impl Committer {
                 return Err(failed);
             }
         };
+        self.shared.tee.durable(&writes, &head);
         self.apply(head, staged, effects, step)?;
         Ok((results, durable))
     }
@@ -316,6 +340,8 @@ impl Committer {
             Err(CommitError::Conflict) => Err(Failed::Again),
             Err(CommitError::Full) => Err(Failed::Refuse(Refusal::StorageFull)),
             Err(CommitError::Unknown(what)) => {
+                // Before the store is reopened: its readers may then see what no backup heard of.
+                self.shared.tee.failed();
                 tracing::error!(
                     alarm = "store",
                     what,
@@ -333,7 +359,10 @@ impl Committer {
                     Err(error) => Err(unknown(fence(&mut self.fenced, &error.to_string()))),
                 }
             }
-            Err(CommitError::Fatal(what)) => Err(unknown(fence(&mut self.fenced, &what))),
+            Err(CommitError::Fatal(what)) => {
+                self.shared.tee.failed();
+                Err(unknown(fence(&mut self.fenced, &what)))
+            }
         }
     }
 
@@ -388,7 +417,7 @@ impl Committer {
                 }
                 Effect::Wipe(selector) => self.codes.wipe(&selector),
                 Effect::Registry(registry) => self.shared.registry.store(registry),
-                Effect::TwoOperators => {}
+                Effect::TwoOperators | Effect::RestoreConfirmed => {}
             }
         }
         self.unannounced.clear();
@@ -539,6 +568,7 @@ impl Committer {
 
     /// Reopens the store and compares it with what callers were told.
     fn recover(&mut self) -> bool {
+        self.shared.tee.failed();
         if let Err(error) = self.store.reopen() {
             tracing::error!(alarm = "store", %error, "the store can't be reopened");
             return false;

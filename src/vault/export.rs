@@ -6,12 +6,12 @@
 
 use super::Vault;
 use super::command::{Caller, Done, Refusal, Work};
+use super::epochs::{closed_epochs, tree_of};
 use super::load::{Tiles, page_of};
-use super::proofs::{Content, open_entry, unproven, unread, unreadable};
-use super::publish::Published;
+use super::proofs::{Content, blocking, open_entry, unproven, unread, unreadable};
 use crate::clock::Timestamp;
 use crate::ids::{PrincipalId, Site};
-use crate::ledger::{Event, ExportHeader, Exporter, Filter, Opened, Page};
+use crate::ledger::{Event, ExportHeader, Exporter, Filter, Opened, Page, Tree};
 use crate::limits;
 use crate::policy::{self, Denial, Principal, Rpc};
 use std::collections::HashMap;
@@ -24,6 +24,8 @@ const PIECES_WAITING: usize = 4;
 
 /// What an auditor asks for.
 pub struct ExportRequest {
+    /// Epoch of the ledger; the vault's own when absent.
+    pub epoch: Option<u32>,
     /// First index.
     pub from: u64,
     /// End of the range, exclusive; the checkpoint's size when absent.
@@ -71,6 +73,9 @@ impl ExportRequest {
             ("reason", self.reason.clone()),
             ("ticket", self.ticket.clone()),
         ];
+        if let Some(epoch) = self.epoch {
+            detail.push(("of_epoch", epoch.to_string()));
+        }
         if let Some(to) = self.to {
             detail.push(("to", to.to_string()));
         }
@@ -128,7 +133,20 @@ impl Vault {
             .reaches(entry + 1)
             .await
             .ok_or(Refusal::Sealed)?;
-        let size = published.checkpoint.size;
+        let own = self.head().epoch;
+        let part = match request.epoch {
+            Some(epoch) if epoch != own => {
+                let vault = Arc::clone(self);
+                blocking(move || vault.earlier(epoch)).await?
+            }
+            _ => Part {
+                epoch: own,
+                size: published.checkpoint.size,
+                note: published.note,
+                tree: None,
+            },
+        };
+        let size = part.size;
         let to = request.to.unwrap_or(size).min(size);
         if request.from > to {
             return Err(Refusal::Denied(Denial::InvalidRequest));
@@ -143,7 +161,7 @@ impl Vault {
             auditor_name: auditor.name.clone(),
             reason: request.reason,
             ticket: request.ticket,
-            published,
+            part,
         };
         tokio::task::spawn_blocking(move || {
             let _turn = turn;
@@ -156,6 +174,34 @@ impl Vault {
     }
 }
 
+impl Vault {
+    /// An earlier epoch's ledger, as it ended.
+    fn earlier(&self, epoch: u32) -> Result<Part, Refusal> {
+        let reader = self.reader.as_ref();
+        let closed = closed_epochs(reader, &self.ring()).map_err(unread)?;
+        let closed = closed
+            .into_iter()
+            .find(|closed| closed.epoch == epoch)
+            .ok_or(Refusal::Denied(Denial::InvalidRequest))?;
+        let tree = tree_of(reader, &closed).map_err(unread)?;
+        Ok(Part {
+            epoch,
+            size: closed.size,
+            note: Arc::from(closed.note),
+            tree: Some(tree),
+        })
+    }
+}
+
+/// The ledger of which an export is a range, fixed to a checkpoint.
+struct Part {
+    epoch: u32,
+    size: u64,
+    note: Arc<str>,
+    /// An earlier epoch's; none for the one that still grows.
+    tree: Option<Tree>,
+}
+
 /// One export.
 struct Job {
     from: u64,
@@ -165,16 +211,21 @@ struct Job {
     auditor_name: String,
     reason: String,
     ticket: String,
-    published: Published,
+    part: Part,
 }
 
 impl Job {
     fn write(self, vault: &Vault, pieces: &mpsc::Sender<Piece>) -> Result<(), Refusal> {
         let reader = vault.reader.as_ref();
-        let size = self.published.checkpoint.size;
-        let epoch = vault.head().epoch;
-        let boundaries = vault
-            .tree()
+        let Part {
+            epoch,
+            size,
+            note,
+            tree,
+        } = self.part;
+        let own = tree.is_none();
+        let boundaries = tree
+            .unwrap_or_else(|| vault.tree())
             .boundaries(self.from, self.to, size, &Tiles(reader, epoch))
             .map_err(unproven)?;
         let header = ExportHeader {
@@ -188,15 +239,19 @@ impl Job {
             reason: self.reason,
             ticket: self.ticket,
             at: vault.clock.now(),
-            checkpoint: self.published.note.to_string(),
+            checkpoint: note.to_string(),
             boundaries,
         };
-        let signing = vault
-            .signing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-            .ok_or(Refusal::Sealed)?;
+        let signing = match own {
+            true => vault
+                .signing
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone()
+                .ok_or(Refusal::Sealed)?,
+            // The header is new, and signed by the key that the epoch's checkpoints are.
+            false => vault.ring().ledger_signing(epoch).map_err(unreadable)?,
+        };
         let mut lines = Vec::with_capacity(limits::EXPORT_PIECE_BYTES);
         let mut exporter = Exporter::begin(&header, &signing, &mut lines).map_err(unreadable)?;
         while let Some(next) = exporter.next() {

@@ -121,7 +121,12 @@ pub fn read_head(reader: &dyn Reader, ring: &Keyring) -> Result<Head, LoadError>
 }
 
 /// Leaf hashes of `from..to`, from pages.
-fn leaves(reader: &dyn Reader, epoch: u32, from: u64, to: u64) -> Result<Vec<[u8; 32]>, LoadError> {
+pub(super) fn leaves(
+    reader: &dyn Reader,
+    epoch: u32,
+    from: u64,
+    to: u64,
+) -> Result<Vec<[u8; 32]>, LoadError> {
     let mut hashes = Vec::new();
     let mut next = from;
     while next < to {
@@ -199,7 +204,7 @@ fn tail(key: &[u8]) -> Result<[u8; 16], LoadError> {
         .ok_or(LoadError::damaged("a key", "wrong length"))
 }
 
-fn open(
+pub(super) fn open(
     ring: &Keyring,
     row: &Row,
     value: Vec<u8>,
@@ -236,7 +241,7 @@ pub(super) fn scan(
 ///
 /// # Errors
 /// When the record can't be read.
-fn torn_rows(
+pub(super) fn torn_rows(
     reader: &dyn Reader,
     ring: &Keyring,
     head: &Head,

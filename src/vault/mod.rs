@@ -5,12 +5,14 @@
 //! durable round unlocked.
 
 mod admin;
+pub mod backup;
 mod batch;
 mod check;
 mod codes;
 pub mod command;
 mod commands;
 pub mod committer;
+mod epochs;
 mod export;
 mod fair;
 mod floods;
@@ -30,6 +32,7 @@ mod requests;
 mod rows;
 mod sessions;
 mod state;
+mod tee;
 mod tokenize;
 mod tokens;
 mod watchdog;
@@ -37,10 +40,11 @@ mod withheld;
 
 pub use check::{Checked, check, check_in};
 pub use committer::Settings;
+pub use epochs::ClosedEpoch;
 pub use export::{ExportRequest, Piece};
 pub use gate::{Gate, GateError};
 pub use hashing::{Hashing, hashing};
-pub use head::Head;
+pub use head::{Head, Restored};
 pub use load::LoadError;
 pub use open::{Founding, House, OpenError, create, create_in, open, open_in};
 pub use proofs::IssuedReceipt;

@@ -137,12 +137,21 @@ impl House {
 
     /// Opens the store with the engine that was set; `verify` as in [`EngineOptions`].
     pub(super) fn open_store(&self, verify: bool) -> Result<Box<dyn Store>, StoreError> {
+        self.open_store_in(&self.db_dir(), verify)
+    }
+
+    /// The same engine over another directory.
+    pub(super) fn open_store_in(
+        &self,
+        directory: &Path,
+        verify: bool,
+    ) -> Result<Box<dyn Store>, StoreError> {
         let options = EngineOptions {
             cache_bytes: self.cache_bytes,
             verify,
             ..EngineOptions::default()
         };
-        self.engine.open(&self.db_dir(), options)
+        self.engine.open(directory, options)
     }
 }
 
@@ -215,6 +224,7 @@ pub fn create_in(
             single_operator: true,
             registry: Registry::default().digest(),
             peaks: Vec::new(),
+            restored: None,
         },
         tree: Tree::empty(),
         registry: Registry::default(),
@@ -263,7 +273,7 @@ pub fn create_in(
 const FIRST_EPOCH: u32 = 1;
 
 /// Runs one command of the vault itself on a committer that has no thread yet.
-fn run_inline(committer: &mut Committer, work: Work) -> Result<Done, Refusal> {
+pub(super) fn run_inline(committer: &mut Committer, work: Work) -> Result<Done, Refusal> {
     let (reply, mut answer) = tokio::sync::oneshot::channel();
     committer.round(vec![Ask {
         caller: Caller::vault(),
@@ -275,12 +285,13 @@ fn run_inline(committer: &mut Committer, work: Work) -> Result<Done, Refusal> {
     answer.try_recv().unwrap_or(Err(Refusal::Sealed))
 }
 
-fn share(ring: Keyring, loaded: &Loaded) -> Shared {
+pub(super) fn share(ring: Keyring, loaded: &Loaded) -> Shared {
     Shared {
         ring: Arc::new(RwLock::new(ring)),
         tree: Arc::new(RwLock::new(loaded.tree.clone())),
         registry: Arc::new(ArcSwap::from_pointee(loaded.registry.clone())),
         head: Arc::new(ArcSwap::from_pointee(loaded.head.clone())),
+        tee: Arc::default(),
     }
 }
 
@@ -335,10 +346,16 @@ pub fn open_in(
     };
     ring.require_generation(head.keyring_generation)?;
     let mark = mark.ok_or(OpenError::MarkAbsent { size: head.size })?;
-    if mark.epoch != head.epoch {
+    // A power cut between a restored database's appearing and its mark: the restore knew this mark.
+    let superseded = head
+        .restored
+        .as_ref()
+        .and_then(|restored| restored.superseded)
+        .is_some_and(|old| old == (mark.epoch, mark.size, mark.root));
+    if mark.epoch != head.epoch && !superseded {
         return Err(OpenError::MarkForeign);
     }
-    if head.size < mark.size {
+    if head.size < mark.size && !superseded {
         return Err(OpenError::StoreBehind {
             found: head.size,
             known: mark.size,
@@ -358,12 +375,14 @@ pub fn open_in(
         findings.push(format!("{repaired} rows of the last round repaired"));
     }
     let loaded = load(reader.as_ref(), &ring)?;
-    let root_then = loaded
-        .tree
-        .root_at(mark.size, &Tiles(reader.as_ref(), head.epoch))
-        .map_err(LoadError::Tree)?;
-    if root_then != mark.root {
-        return Err(OpenError::Rewritten { size: mark.size });
+    if !superseded {
+        let root_then = loaded
+            .tree
+            .root_at(mark.size, &Tiles(reader.as_ref(), head.epoch))
+            .map_err(LoadError::Tree)?;
+        if root_then != mark.root {
+            return Err(OpenError::Rewritten { size: mark.size });
+        }
     }
     if ring.generation() > head.keyring_generation {
         findings.push(format!(

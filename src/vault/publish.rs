@@ -76,6 +76,16 @@ impl Publisher {
         Ok((publisher, thread))
     }
 
+    /// One without a thread, for a committer of whose heads somebody else publishes the last one.
+    pub(super) fn idle() -> Publisher {
+        let (_, published) = watch::channel(None);
+        Publisher {
+            offer: Arc::default(),
+            published,
+            failing: Arc::default(),
+        }
+    }
+
     /// Offers a durable head. The newest one wins.
     pub fn offer(&self, head: Arc<Head>) {
         let (lock, wake) = &*self.offer;

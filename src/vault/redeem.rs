@@ -154,6 +154,12 @@ impl Batch<'_> {
         if self.clock_suspect {
             return Err(Denial::ClockSuspect.into());
         }
+        // What was counted and remembered after the backup is forgotten: until operators say
+        // otherwise, nothing from before the restore is released, retries included.
+        let before = |at| state.tokens[index].created_at < at;
+        if self.head.restored.as_ref().is_some_and(|r| before(r.at)) {
+            return Err(Denial::RestoreUnconfirmed.into());
+        }
         Ok(granted)
     }
 

@@ -28,6 +28,8 @@ pub enum Change {
     Enrol(Principal),
     /// Set or take away an allowance.
     Allow(AllowanceKey, Option<Allowance>),
+    /// Let tokens from before the restore that opened this epoch be redeemed again.
+    ConfirmRestore(u32),
 }
 
 impl Change {
@@ -52,6 +54,9 @@ impl Change {
             Change::Allow(key, Some(allowance)) => format!(
                 "allow portal {} to name processor {} on {}: {allowance}",
                 key.portal, key.processor, key.site
+            ),
+            Change::ConfirmRestore(epoch) => format!(
+                "redeem tokens from before the restore that opened epoch {epoch}: uses counted after the backup are forgotten"
             ),
             Change::Allow(key, None) => format!(
                 "no longer allow portal {} to name processor {} on {}",
@@ -80,6 +85,9 @@ impl Pending {
                     content.raw(&allowance.encode());
                 }
                 w.u8(2).bytes(content.as_slice());
+            }
+            Change::ConfirmRestore(epoch) => {
+                w.u8(3).bytes(&epoch.to_be_bytes());
             }
         }
         w.finish()
@@ -114,6 +122,12 @@ impl Pending {
                     bytes => Some(Allowance::decode(bytes)?),
                 };
                 Change::Allow(key, allowance)
+            }
+            3 => {
+                let mut r = Reader::new(content);
+                let epoch = r.u32()?;
+                r.end()?;
+                Change::ConfirmRestore(epoch)
             }
             _ => return Err(Malformed::new("pending action: unknown kind")),
         };

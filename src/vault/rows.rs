@@ -98,6 +98,13 @@ impl Row {
         Row::own(key, Site::VAULT, Kind::PendingAction)
     }
 
+    /// Where the ledger of an earlier epoch ended.
+    pub fn closed_epoch(epoch: u32) -> Row {
+        let mut key = vec![space::EPOCHS];
+        key.extend_from_slice(&epoch.to_be_bytes());
+        Row::own(key, Site::VAULT, Kind::ClosedEpoch)
+    }
+
     /// A row whose derived key is its own.
     fn own(key: Vec<u8>, site: Site, kind: Kind) -> Row {
         Row {

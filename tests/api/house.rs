@@ -266,7 +266,8 @@ impl Serving {
         let (stop, stopped) = oneshot::channel::<()>();
         let clock = self.gate.house().clock.clone();
         let tls = Arc::clone(&self.tls);
-        let node = Node::new(Arc::clone(&self.gate), tls, clock, 1_000_000);
+        let node = Node::new(Arc::clone(&self.gate), tls, clock, 1_000_000)
+            .with_backup_dir(Some(self.backup_dir()));
         self.stop = Some(stop);
         self.node = Some(tokio::spawn(async move {
             node.run(listener, None, false, async {
@@ -286,6 +287,31 @@ impl Serving {
             };
             self.people.insert(name, person);
         }
+    }
+
+    /// Where backups go.
+    pub fn backup_dir(&self) -> std::path::PathBuf {
+        self.gate.house().data_dir.with_file_name("backups")
+    }
+
+    /// A backup, as an operator gets one: its last word.
+    pub async fn backup(&self, session: &str) -> Result<pb::Backup, Status> {
+        let request = with_session(pb::TakeBackupRequest {}, session);
+        let mut steps = self
+            .admin("operator")
+            .take_backup(request)
+            .await?
+            .into_inner();
+        let mut records = 0;
+        while let Some(step) = steps.message().await? {
+            assert!(step.records >= records, "it goes on");
+            records = step.records;
+            if let Some(backup) = step.backup {
+                assert!(steps.message().await?.is_none(), "nothing follows");
+                return Ok(backup);
+            }
+        }
+        panic!("no last word");
     }
 
     /// Stops in order.

@@ -523,6 +523,14 @@ async fn a_thousand_canaries_leave_no_trace() {
     assert_eq!(wrong.code(), Code::Unauthenticated, "{wrong}");
     assert_eq!(reason(&wrong), "BAD_SECRET");
     sinks.refused(&wrong);
+    let mark = sinks.sealed.mark();
+    let backup = serving.backup(&session).await.expect("a backup");
+    let backed_up = sinks.sealed.since(mark);
+    assert!(
+        backed_up.len() > CANARIES * 1_000,
+        "what went into the backup was seen"
+    );
+    said(&|| prost::Message::encode_to_vec(&backup));
     let export = serving.export().await;
     assert!(export.len() > CANARIES * 500, "an export of all of it");
     serving.stop().await;
@@ -556,6 +564,11 @@ async fn a_thousand_canaries_leave_no_trace() {
     search.assert_absent("an error or a reply", &sinks.said.since(0));
     search.assert_absent("the export", &export);
     search.assert_absent("storage", &sinks.stored.since(0));
+    // The file as it lies there, and what is in it once it was opened with the vault's own key.
+    search.assert_absent("what is in the backup", &backed_up);
+    let file = std::fs::read(&backup.file).expect("the backup");
+    assert!(file.len() > CANARIES * 1_000, "a backup of all of it");
+    search.assert_absent("the backup", &file);
     let house = serving.gate.house();
     let mut searched = 0;
     for directory in [&house.data_dir, &house.keys_dir, &house.mark_dir] {

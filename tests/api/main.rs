@@ -1,6 +1,7 @@
 //! Through the real door: mutual TLS and gRPC on loopback.
 
 mod admin;
+mod backup;
 mod entries;
 mod faults;
 mod house;

@@ -61,7 +61,9 @@ async fn every_role_may_make_the_calls_of_its_row_and_no_other() {
             let told = answer.as_ref().err().map(reason).unwrap_or_default();
             if may {
                 allowed += 1;
-                let silent = ["", "INVALID_REQUEST"].contains(&told.as_str());
+                // This house was never restored.
+                let silent = ["", "INVALID_REQUEST", "NOT_PENDING"];
+                let silent = silent.contains(&told.as_str());
                 let proof = rpc == Rpc::GetReceipt && told == "NOT_TIED";
                 assert!(silent || proof, "{name}: {told}");
             } else {

@@ -266,6 +266,29 @@ impl Dev {
         self.clients.clone()
     }
 
+    /// A command of the binary, as somebody of the cast; what it prints, which must be JSON, and
+    /// how it ends.
+    pub fn command(dir: &Path, who: &str, arguments: &[&str]) -> (Option<i32>, serde_json::Value) {
+        run(Command::new(env!("CARGO_BIN_EXE_payvault"))
+            .env("PAYVAULT_DEV", dir.join("dev.json"))
+            .env("PAYVAULT_AS", who)
+            .args(arguments))
+    }
+
+    /// The same over the directories, without a serving vault.
+    pub fn offline(dir: &Path, arguments: &[&str]) -> (Option<i32>, serde_json::Value) {
+        let path = |name: &str| dir.join(name);
+        run(Command::new(env!("CARGO_BIN_EXE_payvault"))
+            .args(arguments)
+            .env("PAYVAULT_DATA_DIR", path("data"))
+            .env("PAYVAULT_KEYS_DIR", path("keys"))
+            .env("PAYVAULT_BACKUP_DIR", path("backups"))
+            .env("PAYVAULT_PASSPHRASE_FILE", path("passphrase"))
+            .env("PAYVAULT_TLS_CERT", path("ca.pem"))
+            .env("PAYVAULT_TLS_KEY", path("ca.pem"))
+            .env("PAYVAULT_TLS_CLIENT_CA", path("ca.pem")))
+    }
+
     /// Kills it as the kernel would.
     pub fn kill_9(&mut self) {
         self.child.kill().expect("killed");
@@ -291,6 +314,15 @@ impl Dev {
         }
         bytes
     }
+}
+
+fn run(command: &mut Command) -> (Option<i32>, serde_json::Value) {
+    let output = command.arg("--json").output().expect("the binary runs");
+    let json = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        panic!("no JSON, but: {said}");
+    });
+    (output.status.code(), json)
 }
 
 impl Drop for Dev {

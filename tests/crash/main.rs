@@ -4,6 +4,7 @@
 //! 16 clients, kills it at a random moment, starts it again and asks for everything that was ever
 //! acknowledged.
 
+mod backup;
 #[allow(dead_code)] // shared with the power cuts of store and committer
 #[path = "../powercut/children.rs"]
 mod children;

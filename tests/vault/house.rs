@@ -78,6 +78,11 @@ pub fn root_key(house: &House) -> RootKey {
         .expect("the root key")
 }
 
+/// The root key that the homes share: deriving it takes a while on purpose.
+pub fn shared_root() -> &'static RootKey {
+    &TEMPLATE.root
+}
+
 /// The passphrase of each vault.
 pub fn passphrase() -> SecretText {
     SecretText::copy_from(PASSPHRASE)
@@ -267,6 +272,20 @@ impl Home {
         let vault = open_in(&self.house, &TEMPLATE.root, 0, store)?;
         self.vault = Some(Arc::new(vault));
         Ok(())
+    }
+
+    /// Takes over a vault that was opened elsewhere.
+    pub fn adopt(&mut self, vault: Vault) {
+        assert!(self.vault.is_none(), "close it first");
+        self.vault = Some(Arc::new(vault));
+    }
+
+    /// Stop and start of a vault whose rows lie in its data directory.
+    pub fn restart_on_disk(&mut self) {
+        self.close();
+        let root = root_key(&self.house);
+        let vault = payvault::vault::open(&self.house, &root, 0).expect("the vault opens again");
+        self.vault = Some(Arc::new(vault));
     }
 
     /// An orderly stop.

@@ -6,6 +6,7 @@ mod ledger;
 mod logs;
 
 mod allow;
+mod backup;
 mod check;
 mod clock;
 mod codes;

@@ -39,7 +39,9 @@ fn callers(rpc: Rpc) -> &'static str {
         | Rpc::DisablePrincipal
         | Rpc::RotateSecret
         | Rpc::SetAllowance
-        | Rpc::ApproveAction => "O",
+        | Rpc::ApproveAction
+        | Rpc::TakeBackup
+        | Rpc::ConfirmRestore => "O",
         Rpc::ListPrincipals | Rpc::GetPrincipal | Rpc::ListAllowances => "AO",
     }
 }
@@ -331,7 +333,10 @@ fn a_release_needs_all_of_it() {
 #[test]
 fn two_operators_are_needed_for_what_could_let_an_accomplice_in() {
     for rpc in Rpc::ALL.iter().copied() {
-        let wanted = matches!(rpc, Rpc::CreatePrincipal | Rpc::SetAllowance);
+        let wanted = matches!(
+            rpc,
+            Rpc::CreatePrincipal | Rpc::SetAllowance | Rpc::ConfirmRestore
+        );
         assert_eq!(
             payvault::policy::rule(rpc).two_operators,
             wanted,

@@ -10,6 +10,7 @@ use payvault::policy::{
     Terms,
 };
 use payvault::secret::SecretText;
+use payvault::store::EngineKind;
 use payvault::store::{Store, StoreError};
 use payvault::vault::{Founding, House, Settings, create_in};
 use std::collections::BTreeMap;
@@ -104,6 +105,7 @@ pub fn house(dir: &Path) -> House {
             sites: BTreeMap::from([(site(), 180 * DAY_MS)]),
             denials_per_minute: 100,
         },
+        engine: EngineKind::default(),
         cache_bytes: 64 << 20,
         clock: Clock::system(),
     }

@@ -14,9 +14,14 @@ use crate::keys::password;
 use crate::limits;
 use crate::policy::{self, Allowance, AllowanceKey, Denial, Principal, Role, Rpc};
 use crate::secret::SecretText;
+use crate::vault::backup::take::Step;
 use crate::vault::command::{self, Done, Note, Refusal, Work};
 use crate::vault::{GateError, hashing};
+use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
 use tonic::{Code, Request, Response, Status};
 
 /// The service.
@@ -25,21 +30,24 @@ pub struct Admin {
     tls: Arc<Tls>,
     clock: Clock,
     health: crate::api::health::Health,
+    backup_dir: Option<PathBuf>,
 }
 
 impl Admin {
-    /// Behind `door`; certificates are judged by `tls`'s client CAs.
+    /// Behind `door`; certificates are judged by `tls`'s client CAs; backups go into `backup_dir`.
     pub fn new(
         door: Arc<Door>,
         tls: Arc<Tls>,
         clock: Clock,
         health: crate::api::health::Health,
+        backup_dir: Option<PathBuf>,
     ) -> Admin {
         Admin {
             door,
             tls,
             clock,
             health,
+            backup_dir,
         }
     }
 
@@ -105,6 +113,12 @@ impl pb::admin_service_server::AdminService for Admin {
         }
         if vault.marks_are_failing() {
             warnings.push("the high-water mark can't be written: look at mark_dir".to_owned());
+        }
+        if let Some(restored) = &head.restored {
+            warnings.push(format!(
+                "restored: tokens from before {} are not redeemed until operators confirm: look at principals and allowances, which are the backup's, then `payvault restore confirm`",
+                restored.at
+            ));
         }
         if published.is_none() {
             warnings.push("no checkpoint has been published yet".to_owned());
@@ -367,6 +381,71 @@ impl pb::admin_service_server::AdminService for Admin {
         Ok(Response::new(pb::ApproveActionResponse {
             entry_index: entry,
         }))
+    }
+
+    type TakeBackupStream =
+        Pin<Box<dyn Stream<Item = Result<pb::TakeBackupResponse, Status>> + Send + 'static>>;
+
+    async fn take_backup(
+        &self,
+        request: Request<pb::TakeBackupRequest>,
+    ) -> Result<Response<Self::TakeBackupStream>, Status> {
+        let admitted = self.door.admit(Rpc::TakeBackup, &request).await?;
+        self.door.within_rate(&admitted)?;
+        let Some(directory) = &self.backup_dir else {
+            return Err(admitted.denied(Denial::NotConfigured).await);
+        };
+        let steps = admitted
+            .vault
+            .backup(admitted.caller.clone(), directory, admitted.deadline_ms)
+            .await
+            .map_err(|refusal| status::of_refusal(&refusal))?;
+        let keys_dir = self.door.gate().house().keys_dir.display().to_string();
+        let stream = ReceiverStream::new(steps).map(move |step| step_message(step, &keys_dir));
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn confirm_restore(
+        &self,
+        request: Request<pb::ConfirmRestoreRequest>,
+    ) -> Result<Response<pb::ConfirmRestoreResponse>, Status> {
+        let admitted = self.door.admit(Rpc::ConfirmRestore, &request).await?;
+        let confirm = command::Admin::ConfirmRestore;
+        let pending_action = match self.admin(&admitted, confirm).await? {
+            Done::Noted { .. } => String::new(),
+            Done::Pending(action) => action.to_string(),
+            _ => return Err(mismatched()),
+        };
+        Ok(Response::new(pb::ConfirmRestoreResponse { pending_action }))
+    }
+}
+
+/// What an operator hears of a backup.
+fn step_message(step: Step, keys_dir: &str) -> Result<pb::TakeBackupResponse, Status> {
+    match step {
+        Step::Progress(progress) => Ok(pb::TakeBackupResponse {
+            records: progress.records,
+            bytes: progress.bytes,
+            backup: None,
+        }),
+        Step::Done(taken) => Ok(pb::TakeBackupResponse {
+            records: taken.trailer.records,
+            bytes: taken.bytes,
+            backup: Some(pb::Backup {
+                file: taken.file.display().to_string(),
+                id: taken.header.id_text(),
+                ledger_size: taken.trailer.size,
+                checkpoint: taken.trailer.note,
+                keyring_generation: taken.trailer.keyring_generation,
+                keys_dir: keys_dir.to_owned(),
+            }),
+        }),
+        // For operators: it names files of the vault's machine, and no content.
+        Step::Failed(error) => Err(status::status(
+            Code::Aborted,
+            "BACKUP_FAILED",
+            &format!("no backup was made: {error}"),
+        )),
     }
 }
 

@@ -111,7 +111,11 @@ impl pb::ledger_service_server::LedgerService for Ledger {
         let asked = request.into_inner();
         let mut violations = Violations::new();
         let wanted = export_request(asked, &mut violations);
-        if wanted.from > admitted.vault.head().size {
+        let head = admitted.vault.head();
+        if wanted.epoch.is_some_and(|epoch| epoch > head.epoch) {
+            violations.add("epoch", "must not be above the vault's own");
+        }
+        if wanted.epoch.is_none_or(|epoch| epoch == head.epoch) && wanted.from > head.size {
             violations.add("from_index", "must not be past the ledger's end");
         }
         if !violations.is_empty() {
@@ -176,6 +180,7 @@ fn export_request(asked: pb::ExportLogRequest, violations: &mut Violations) -> E
         violations,
     );
     ExportRequest {
+        epoch: (asked.epoch != 0).then_some(asked.epoch),
         from: asked.from_index,
         to,
         from_time,

@@ -120,7 +120,8 @@ impl Stage {
             self.tls,
             self.clock,
             self.calls_per_second,
-        );
+        )
+        .with_backup_dir(Some(self.dir.join("backups")));
         let (stop, stopped) = oneshot::channel::<()>();
         let served = tokio::spawn(node.run(listener, None, true, async {
             // Gone without a word is an end too.

@@ -27,6 +27,9 @@ pub struct ExportArgs {
     /// Ticket or case number; in the ledger, up to 64 printable ASCII characters
     #[arg(long, value_name = "TICKET")]
     ticket: String,
+    /// Epoch of the ledger: one of before a restore [default: the vault's own]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    epoch: Option<u32>,
     /// First index
     #[arg(long, value_name = "INDEX", default_value_t = 0)]
     from: u64,
@@ -66,6 +69,7 @@ pub async fn run(args: ExportArgs, output: Output) -> Result<(), CliError> {
         kinds: args.kinds,
         reason: args.reason,
         ticket: args.ticket,
+        epoch: args.epoch.unwrap_or(0),
     };
     let connection = args.connection.read()?;
     let target = match &args.output {

@@ -268,6 +268,7 @@ impl World {
 /// A full export, as the auditor gets it.
 pub async fn export_text(vault: &Arc<Vault>, auditor: &Arc<Principal>) -> Result<Vec<u8>, Refusal> {
     let request = ExportRequest {
+        epoch: None,
         from: 0,
         to: None,
         from_time: None,

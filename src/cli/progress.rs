@@ -1,0 +1,43 @@
+//! How far a backup or restore is, for whoever watches: on stderr, only when that is a terminal.
+
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use std::io::{self, IsTerminal};
+
+/// A bar when the end is known, counts when it isn't.
+pub struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// Nothing has happened yet.
+    pub fn new() -> Progress {
+        let bar = match io::stderr().is_terminal() {
+            true => ProgressBar::new_spinner(),
+            false => ProgressBar::hidden(),
+        };
+        Progress { bar }
+    }
+
+    /// So many records and bytes, of so many bytes when that is known.
+    pub fn is_at(&self, records: u64, bytes: u64, of_bytes: Option<u64>) {
+        if let Some(of_bytes) = of_bytes
+            && self.bar.length() != Some(of_bytes)
+        {
+            self.bar.set_length(of_bytes);
+            let style = "{bar:40} {bytes}/{total_bytes} {msg}";
+            if let Ok(style) = ProgressStyle::with_template(style) {
+                self.bar.set_style(style);
+            }
+        }
+        self.bar.set_position(bytes);
+        self.bar.set_message(match of_bytes {
+            Some(_) => format!("{records} rows"),
+            None => format!("{records} rows, {}", HumanBytes(bytes)),
+        });
+    }
+
+    /// It is over.
+    pub fn done(&self) {
+        self.bar.finish_and_clear();
+    }
+}
