@@ -8,6 +8,7 @@ mod logs;
 mod allow;
 mod check;
 mod clock;
+mod closing;
 mod codes;
 mod compile;
 mod engine;
