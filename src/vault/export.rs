@@ -167,7 +167,7 @@ impl Vault {
             let _turn = turn;
             if let Err(refusal) = job.write(&vault, &sender) {
                 // The auditor may have left; then nobody needs to know.
-                let _ = sender.blocking_send(Err(refusal));
+                let _ = sender.blocking_send(Err(vault.unless_closed(refusal)));
             }
         });
         Ok(pieces)

@@ -305,6 +305,14 @@ impl Vault {
             .take();
     }
 
+    /// A reader's refusal: once the keys are gone, what doesn't open any more is no damage.
+    fn unless_closed(&self, refusal: Refusal) -> Refusal {
+        match self.closed.load(Ordering::SeqCst) {
+            true => Refusal::Sealed,
+            false => refusal,
+        }
+    }
+
     fn ring(&self) -> std::sync::RwLockReadGuard<'_, Keyring> {
         self.shared
             .ring

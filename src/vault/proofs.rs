@@ -62,7 +62,12 @@ impl Vault {
             .await
             .ok_or(Refusal::Sealed)?;
         let vault = Arc::clone(self);
-        blocking(move || vault.issue(index, of, published)).await
+        blocking(move || {
+            vault
+                .issue(index, of, published)
+                .map_err(|refusal| vault.unless_closed(refusal))
+        })
+        .await
     }
 
     fn issue(

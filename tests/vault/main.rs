@@ -9,6 +9,7 @@ mod allow;
 mod backup;
 mod check;
 mod clock;
+mod closing;
 mod codes;
 mod compile;
 mod engine;

@@ -322,7 +322,7 @@ impl Round for LineRound<'_> {
             fault
         };
         if let Some(fault) = fault {
-            return self.fail(fault, id, writes);
+            return (*self).fail(fault, id, writes);
         }
         let transactions: Vec<Key> = writes
             .iter()
@@ -352,12 +352,7 @@ impl Round for LineRound<'_> {
 
 impl LineRound<'_> {
     /// Fails as ordered: the store in memory does it itself, around any other it is done here.
-    fn fail(
-        self: Box<Self>,
-        fault: Fault,
-        id: RoundId,
-        writes: &WriteSet,
-    ) -> Result<(), CommitError> {
+    fn fail(self, fault: Fault, id: RoundId, writes: &WriteSet) -> Result<(), CommitError> {
         if self.engine == Engine::Memory {
             let next = self.disk.commits() + 1;
             self.disk.order(Faults::none().and(next, fault));
