@@ -8,7 +8,8 @@
 //! - It may panic over a damaged file: every call is caught.
 //! - It puts large leaves into `blobs/`, which it never syncs: bounded values prevent it, and one
 //!   file there fences the store for good.
-//! - It opens an emptied file without a word: [`Store::is_empty`] and the high-water mark.
+//! - It opens an emptied file without a word: [`Store::is_empty`](super::Store::is_empty)
+//!   and the high-water mark.
 //! - It takes a snapshot that it was still generating when the process died for a finished one, and
 //!   then does not open at all (its issue 1527): such files are removed before it looks.
 //! - After a failed write its `flush` may sleep for ever: a watch wakes it (`guard`).

@@ -20,7 +20,7 @@ pub enum StoreCommand {
 /// Does it.
 ///
 /// # Errors
-/// See [`copy::run`].
+/// When nothing was copied: see [`CopyError`](crate::store::copy::CopyError).
 pub fn run(command: StoreCommand, output: Output) -> Result<(), CliError> {
     match command {
         StoreCommand::Copy(args) => copy::run(args, output),
