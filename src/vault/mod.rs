@@ -26,6 +26,8 @@ mod redeem;
 mod redo;
 mod registry;
 mod requests;
+#[cfg(feature = "fault-injection")]
+pub mod reread;
 mod rows;
 mod sessions;
 mod state;

@@ -12,6 +12,8 @@ mod codes;
 mod compile;
 mod engine;
 mod faults;
+#[path = "../fuzz/mod.rs"]
+mod fuzz;
 mod last_use;
 mod matrix;
 mod model;
