@@ -34,5 +34,12 @@ pub fn record(padded: SecretBuffer) -> Result<(SecretBuffer, SecretBuffer), Malf
 
 /// The bytes of a sealed value that has the shape of one.
 pub fn sealed(bytes: &[u8]) -> Option<Vec<u8>> {
-    Sealed::from_stored(bytes.to_vec()).ok().map(Sealed::into_bytes)
+    Sealed::from_stored(bytes.to_vec())
+        .ok()
+        .map(Sealed::into_bytes)
+}
+
+/// A person's secret, hashed at the least cost: for measuring what stands around Argon2.
+pub fn cheap_hash(secret: &crate::secret::SecretText) -> String {
+    super::password::hash_at(secret, super::Argon2Cost::for_tests())
 }

@@ -12,9 +12,8 @@ use std::sync::LazyLock;
 const NOW: Timestamp = Timestamp(1_795_392_000_000);
 
 /// A CA that issued the leaves of the corpus.
-static CAS: LazyLock<ClientCas> = LazyLock::new(|| {
-    ClientCas::from_pem(include_str!("ca.pem")).expect("the CA of the corpus")
-});
+static CAS: LazyLock<ClientCas> =
+    LazyLock::new(|| ClientCas::from_pem(include_str!("ca.pem")).expect("the CA of the corpus"));
 
 /// First byte: what it is. Rest: DER or PEM.
 pub fn run(data: &[u8]) {

@@ -5,7 +5,9 @@ use super::text::{planted, silent_error, text};
 use payvault::api::config::{Config, ConfigError, Settings};
 use payvault::limits;
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+static LOCK: Mutex<()> = Mutex::new(());
 
 static DIRECTORY: LazyLock<tempfile::TempDir> =
     LazyLock::new(|| tempfile::tempdir().expect("a directory"));
@@ -25,7 +27,9 @@ pub fn run(data: &[u8]) {
 }
 
 fn file(content: &str) {
-    let path = DIRECTORY.path().join(format!("{}.toml", std::process::id()));
+    let path = DIRECTORY.path().join("payvault.toml");
+    // One file for all of a process.
+    let _own = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
     std::fs::write(&path, content).expect("written");
     judged(Config::load(Some(&path), [], Settings::default()));
 }

@@ -9,13 +9,15 @@ use payvault::secret::SecretText;
 use payvault::store::{Mark, MarkFile};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// First byte: which file. Rest: its content.
 pub fn run(data: &[u8]) {
     let Some((kind, rest)) = data.split_first() else {
         return;
     };
+    // One set of files for all of a process.
+    let _own = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
     LazyLock::force(&KEYS);
     bounded(data.len(), || match kind % 5 {
         // With its checksum, so that what it says is read.
@@ -77,6 +79,8 @@ fn ring(name: &str, content: &[u8]) {
         Err(error) => silent_error(&error),
     }
 }
+
+static LOCK: Mutex<()> = Mutex::new(());
 
 struct Keys {
     dir: tempfile::TempDir,

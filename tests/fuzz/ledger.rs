@@ -147,7 +147,10 @@ fn moment(bytes: &[u8]) {
     );
     let (year, month) = time.year_month();
     assert!((1970..=9999).contains(&year) && (1..=12).contains(&month));
-    assert!(time.to_string().starts_with(&format!("{year:04}-{month:02}-")));
+    assert!(
+        time.to_string()
+            .starts_with(&format!("{year:04}-{month:02}-"))
+    );
 }
 
 fn page(bytes: &[u8]) {
@@ -184,7 +187,11 @@ pub fn base64(bytes: &[u8]) -> String {
             .fold(0u32, |sum, byte| sum << 8 | u32::from(*byte));
         for at in 0..4 {
             let letter = LETTERS[(group >> (18 - 6 * at) & 63) as usize];
-            text.push(if at <= chunk.len() { letter as char } else { '=' });
+            text.push(if at <= chunk.len() {
+                letter as char
+            } else {
+                '='
+            });
         }
     }
     text

@@ -85,6 +85,7 @@ pub fn run(data: &[u8]) {
 }
 
 /// A call's number, for seeds.
+#[cfg(test)]
 pub fn number_of(rpc: Rpc) -> u8 {
     let at = Rpc::ALL.iter().position(|one| *one == rpc);
     u8::try_from(at.expect("an RPC")).expect("few")
@@ -229,7 +230,9 @@ impl World {
         };
         RUNTIME.with(|runtime| {
             runtime.block_on(async {
-                let answer = self.call(Rpc::OpenTransaction, 0, &open.encode_to_vec()).await;
+                let answer = self
+                    .call(Rpc::OpenTransaction, 0, &open.encode_to_vec())
+                    .await;
                 // Somebody may have disabled the portal or taken its allowance away.
                 let Ok(opened) = pb::OpenTransactionResponse::decode(&answer.body[..]) else {
                     return;
@@ -266,8 +269,8 @@ impl World {
                 }
             };
         }
-        use OPEN_TRANSACTION as T;
         use LIVE_TOKEN as K;
+        use OPEN_TRANSACTION as T;
         match rpc {
             Rpc::GetTransaction => {
                 fill!(pb::GetTransactionRequest: transaction = T -> transaction)

@@ -112,10 +112,26 @@ fn record(bytes: &[u8]) {
     }
     let (vault, id) = (VaultId([1; 16]), TransactionId([2; 16]));
     let (selector, digest) = ([3; 16], [4; 32]);
-    let sealed = seal_record(vault, Site::VAULT, id, &selector, &digest, &secret(), details);
+    let sealed = seal_record(
+        vault,
+        Site::VAULT,
+        id,
+        &selector,
+        &digest,
+        &secret(),
+        details,
+    );
     let Ok(mut sealed) = sealed else { return };
     let open = |sealed: &[u8]| {
-        open_record(vault, Site::VAULT, id, &selector, &digest, &secret(), sealed)
+        open_record(
+            vault,
+            Site::VAULT,
+            id,
+            &selector,
+            &digest,
+            &secret(),
+            sealed,
+        )
     };
     assert!(open(&sealed).is_ok_and(|opened| opened[..] == *details));
     let at = usize::from(*at) * sealed.len() / 256;

@@ -3,9 +3,7 @@
 //!
 //! `cargo test --locked --test vault fuzz::seeds -- --ignored`
 
-use super::requests::{
-    LIVE_TOKEN, NOW, OPEN_TRANSACTION, PEOPLE, card, id_of, number_of, terms,
-};
+use super::requests::{LIVE_TOKEN, NOW, OPEN_TRANSACTION, PEOPLE, card, id_of, number_of, terms};
 use super::text::CANARY;
 use crate::house::*;
 use payvault::api::dev_ca::DevCa;
@@ -96,7 +94,10 @@ fn payment() {
 fn call(rpc: Rpc, who: &str, message: &impl Message) {
     let at = PEOPLE.iter().position(|(name, _)| *name == who);
     let who = at.expect("a person") as u8;
-    seed("requests", &[&[number_of(rpc), who], &message.encode_to_vec()]);
+    seed(
+        "requests",
+        &[&[number_of(rpc), who], &message.encode_to_vec()],
+    );
 }
 
 fn requests() {
@@ -106,7 +107,10 @@ fn requests() {
         for who in 0..PEOPLE.len() as u8 {
             seed("requests", &[&[number_of(*rpc), who]]);
         }
-        seed("requests", &[&[number_of(*rpc), 0, 0x0a, 13], CANARY.as_bytes()]);
+        seed(
+            "requests",
+            &[&[number_of(*rpc), 0, 0x0a, 13], CANARY.as_bytes()],
+        );
     }
     let mut open = pb::OpenTransactionRequest {
         request_id: request_id.clone(),
@@ -211,7 +215,11 @@ fn requests() {
         ..Default::default()
     };
     call(Rpc::ExportLog, "auditor", &export);
-    call(Rpc::GetReceipt, "portal", &pb::GetReceiptRequest { index: 3 });
+    call(
+        Rpc::GetReceipt,
+        "portal",
+        &pb::GetReceiptRequest { index: 3 },
+    );
     let proof = pb::GetConsistencyProofRequest {
         from_size: 1,
         to_size: 2,
@@ -267,16 +275,18 @@ fn ledger() {
         let Ok(bytes) = std::fs::read(&path) else {
             continue;
         };
-        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        let name = path
+            .file_name()
+            .and_then(|n| n.to_str())
+            .unwrap_or_default();
         if name.ends_with(".jsonl") && bytes.len() < 30_000 {
             seed("export", &[&bytes]);
         } else if name.contains("receipt") {
             seed("ledger", &[&[0], bytes.trim_ascii_end()]);
         }
     }
-    let json = |name: &str| -> serde_json::Value {
-        serde_json::from_str(&vector(name)).expect("JSON")
-    };
+    let json =
+        |name: &str| -> serde_json::Value { serde_json::from_str(&vector(name)).expect("JSON") };
     for leaf in json("ledger/leaf.json").as_array().expect("leaves") {
         let body = leaf["body"].as_str().unwrap_or_default();
         seed("ledger", &[&[1], body.as_bytes()]);
@@ -406,7 +416,8 @@ fn rows() {
     let answer = home.redeem("bolt", transaction, &token, Purpose::Payout, &fields);
     answer.expect("released");
     let enrol = Admin::CreatePrincipal(principal("dora", payvault::policy::Role::Processor));
-    home.ask("ann", Work::Admin(Box::new(enrol))).expect("asked");
+    home.ask("ann", Work::Admin(Box::new(enrol)))
+        .expect("asked");
     let ring = home.ring();
     let round = home.disk.durable()[&b"I".to_vec()].clone();
     for (key, value) in home.disk.durable() {
@@ -536,7 +547,9 @@ fn certificates() {
         }
         let email = format!("{CANARY}@example.org");
         let email = email.as_str().try_into().expect("ASCII");
-        params.subject_alt_names.push(rcgen::SanType::Rfc822Name(email));
+        params
+            .subject_alt_names
+            .push(rcgen::SanType::Rfc822Name(email));
         let key = rcgen::KeyPair::generate().expect("a key");
         let made = params.self_signed(&key).expect("a certificate");
         seed("certificate", &[&[0], made.der()]);

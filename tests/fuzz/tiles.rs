@@ -44,7 +44,9 @@ static GROWN: LazyLock<Grown> = LazyLock::new(|| {
         let mut staged = tree.stage();
         staged.append(leaf);
         for row in tree.rows(&staged).expect("staged on it") {
-            grown.rows.insert((row.level, row.tile, row.half), row.bytes);
+            grown
+                .rows
+                .insert((row.level, row.tile, row.half), row.bytes);
         }
         tree.apply(staged).expect("staged on it");
         grown.trees.push(tree.clone());
@@ -133,7 +135,10 @@ fn consistency(numbers: &[u64; 6], how: &[u8]) {
     }
     let same = change(&mut right, numbers[3], how);
     let computed = root_from_boundaries(frontier, &right, second);
-    assert_eq!(computed.is_ok_and(|computed| computed == root(second)), same);
+    assert_eq!(
+        computed.is_ok_and(|computed| computed == root(second)),
+        same
+    );
 }
 
 /// One row that isn't what was stored: the tree is the right one, or none.

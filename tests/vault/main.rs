@@ -23,3 +23,4 @@ mod strangers;
 mod tamper;
 #[path = "../tidy.rs"]
 mod tidy;
+mod timing;
