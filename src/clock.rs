@@ -1,10 +1,12 @@
 //! Time, injected: wall time for dates, monotonic time for ages. Nothing else in the crate asks the
 //! operating system for the time (`tests/tidy.rs` checks it).
 
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A moment: milliseconds since 1970-01-01T00:00:00Z. Written as RFC 3339 with milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -34,25 +36,60 @@ impl Timestamp {
 
     /// Year and month (UTC): for example (2026, 11).
     pub fn year_month(self) -> (i16, u8) {
-        let zoned = jiff::tz::TimeZone::UTC.to_datetime(self.jiff());
-        (zoned.year(), zoned.month() as u8)
+        let utc = self.utc();
+        (utc.year(), utc.month() as u8)
     }
 
     /// Reads RFC 3339.
     pub fn parse(text: &str) -> Option<Timestamp> {
-        let parsed: jiff::Timestamp = text.parse().ok()?;
+        let Ok(parsed) = text.parse::<jiff::Timestamp>() else {
+            return Timestamp::parse_the_end(text);
+        };
         u64::try_from(parsed.as_millisecond()).ok().map(Timestamp)
     }
 
-    fn jiff(self) -> jiff::Timestamp {
-        let ms = self.0.min(TIMESTAMP_MAX.0) as i64;
-        jiff::Timestamp::from_millisecond(ms).unwrap_or_default()
+    /// A moment past the last one that jiff reads; in UTC only.
+    fn parse_the_end(text: &str) -> Option<Timestamp> {
+        let utc: DateTime = text.strip_suffix('Z')?.parse().ok()?;
+        let before_end = utc.duration_until(LAST_MOMENT).as_millis();
+        let ms = TIMESTAMP_MAX
+            .0
+            .checked_sub(u64::try_from(before_end).ok()?)?;
+        let read = Timestamp(ms);
+        read.jiff().is_none().then_some(read)
+    }
+
+    /// Date and time of day in UTC.
+    fn utc(self) -> DateTime {
+        match self.jiff() {
+            Some(instant) => TimeZone::UTC.to_datetime(instant),
+            None => self.at_the_end(),
+        }
+    }
+
+    /// `None` past the end of jiff's instants, which is 26 hours before that of the year 9999.
+    fn jiff(self) -> Option<jiff::Timestamp> {
+        let ms = i64::try_from(self.0).ok()?;
+        jiff::Timestamp::from_millisecond(ms).ok()
+    }
+
+    /// The moments of [`TIMESTAMP_MAX`]'s day and the one before, which jiff knows as dates only.
+    fn at_the_end(self) -> DateTime {
+        let before_end = TIMESTAMP_MAX.since_ms(self);
+        let span = jiff::Span::new().milliseconds(i64::try_from(before_end).unwrap_or(0));
+        // A subtraction of days at most can't leave the calendar.
+        LAST_MOMENT.checked_sub(span).unwrap_or(LAST_MOMENT)
     }
 }
 
+const LAST_MOMENT: DateTime = DateTime::constant(9999, 12, 31, 23, 59, 59, 999_000_000);
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.3}", self.jiff())
+        match self.jiff() {
+            Some(instant) => write!(f, "{instant:.3}"),
+            None => write!(f, "{:.3}Z", self.at_the_end()),
+        }
     }
 }
 
@@ -69,6 +106,37 @@ pub enum Clock {
     System(Instant),
     /// A test's, moved by hand.
     Manual(Arc<ManualClock>),
+}
+
+/// Beats of real time, counted from when it began: for what must be done at a time that doesn't
+/// depend on how long something took. Not of an injected clock: nothing is decided by it.
+pub struct Beats {
+    next: tokio::time::Instant,
+    every: Duration,
+}
+
+impl Beats {
+    /// Begins now. Needs a runtime with time.
+    pub fn every_ms(ms: u64) -> Beats {
+        let every = Duration::from_millis(ms);
+        Beats {
+            next: tokio::time::sleep(every).deadline(),
+            every,
+        }
+    }
+
+    /// Waits for the first beat that is still to come.
+    pub async fn next(self) {
+        // Zero while the first beat is still to come.
+        let missed = beats_missed(self.next.elapsed(), self.every);
+        tokio::time::sleep_until(self.next + self.every * missed).await;
+    }
+}
+
+/// How many beats after the first one the next is, when the first was `late` ago.
+fn beats_missed(late: Duration, every: Duration) -> u32 {
+    let missed = late.as_nanos().div_ceil(every.as_nanos().max(1));
+    u32::try_from(missed).unwrap_or(u32::MAX)
 }
 
 /// A clock that stands still until it is moved.
@@ -131,11 +199,40 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_beat_comes_at_its_time_however_long_the_work_took() {
+        let every = Duration::from_millis(20);
+        for (late_us, missed) in [
+            (0, 0),
+            (1, 1),
+            (19_999, 1),
+            (20_000, 1),
+            (20_001, 2),
+            (99_000, 5),
+        ] {
+            let late = Duration::from_micros(late_us);
+            assert_eq!(beats_missed(late, every), missed, "{late_us}");
+        }
+    }
+
+    #[test]
     fn text_has_milliseconds_and_is_read_back() {
         let t = Timestamp(1_795_459_455_007);
         assert_eq!(t.to_string(), "2026-11-23T18:44:15.007Z");
         assert_eq!(Timestamp::parse(&t.to_string()), Some(t));
         assert_eq!(Timestamp(0).to_string(), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn the_end_of_the_year_9999_is_shown_and_read_back() {
+        let end = TIMESTAMP_MAX;
+        assert_eq!(end.to_string(), "9999-12-31T23:59:59.999Z");
+        assert_eq!(end.year_month(), (9999, 12));
+        for before_ms in [0, 1, DAY_MS - 1, DAY_MS, 26 * 3_600_000, 27 * 3_600_000] {
+            let t = Timestamp(end.0 - before_ms);
+            assert_eq!(Timestamp::parse(&t.to_string()), Some(t));
+            assert!(t.to_string().starts_with("9999-12-3"), "{t}");
+        }
+        assert_eq!(Timestamp::parse("9998-13-31T23:59:59.000Z"), None);
     }
 
     #[test]

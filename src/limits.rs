@@ -114,6 +114,9 @@ pub const ROW_KEY_BYTES_MAX: usize = 64;
 
 /// Denials a minute and principal that get an entry each; further ones are summed up.
 pub const DENIALS_PER_MINUTE: u32 = 100;
+/// Whoever is not tied is answered at a multiple of this after its call came in, so that the time
+/// says nothing about what was found.
+pub const NOT_TIED_BEAT_MS: u64 = 20;
 /// A clock jump past this is an entry and an alarm.
 pub const CLOCK_STEP_MS: u64 = 5 * 60 * 1000;
 

@@ -233,7 +233,7 @@ impl Settings {
         let mut settings: Settings = toml::from_str(&text).map_err(|error| ConfigError::File {
             path: path.to_owned(),
             line: line_of(&text, error.span().map_or(0, |span| span.start)),
-            problem: error.message().to_owned(),
+            problem: without_input(error.message()),
         })?;
         if let Some(folder) = path.parent() {
             for inner in settings.paths() {
@@ -426,7 +426,8 @@ fn judge_sites(
     let mut sites = sites::defaults();
     for (name, own) in settings {
         let key = |rest: &str| format!("sites.{name}{rest}");
-        let site = Site::parse(&name).map_err(|error| invalid(key(""), error.what))?;
+        // What is no site's name may be anything, so it isn't repeated.
+        let site = Site::parse(&name).map_err(|error| invalid("sites", error.what))?;
         let known = sites.get(&site);
         // A new site has no defaults for what the law of its country says.
         let new = |rest: &str| invalid(key(rest), "a site of your own needs this key: set it");
@@ -514,7 +515,30 @@ fn word<'a, T: Deserialize<'a>>(variable: &str, value: &'a str) -> Result<T, Con
     use serde::de::IntoDeserializer;
     use serde::de::value::{Error, StrDeserializer};
     let text: StrDeserializer<'a, Error> = value.into_deserializer();
-    T::deserialize(text).map_err(|error| invalid(variable, error.to_string()))
+    T::deserialize(text).map_err(|error| invalid(variable, without_input(&error.to_string())))
+}
+
+/// A reader's message without what it quotes of the input, which may be a secret in the wrong
+/// place; what it expected instead stays.
+fn without_input(message: &str) -> String {
+    let (said, expected) = match message.rfind(", expected ") {
+        Some(at) => message.split_at(at),
+        None => (message, ""),
+    };
+    let mut parts = said.split(['"', '`']);
+    let what = parts.next().unwrap_or_default().trim_end();
+    match parts.next() {
+        Some(name) if what == "unknown field" && looks_like_a_key(name) => {
+            format!("{what} `{name}`{expected}")
+        }
+        _ => format!("{what}{expected}"),
+    }
+}
+
+/// Whether a name that isn't known is one that somebody misspelt, and no secret: secrets that are
+/// worth the name have more than these letters.
+fn looks_like_a_key(name: &str) -> bool {
+    (1..=32).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
 
 fn invalid(key: impl Into<String>, problem: impl Into<String>) -> ConfigError {
@@ -661,6 +685,41 @@ client_ca = ["ca.pem"]
     }
 
     #[test]
+    fn no_value_is_repeated_and_no_key_that_could_be_one() {
+        for line in [
+            "cache_mb = \"Hunter2\"",
+            "cache_mb = \"Hunter2, expected Hunter2\"",
+            "listen = \"Hunter2\"",
+            "log = { level = \"Hunter2\" }",
+            "reflection = \"Hunter2\"",
+            "tls = \"Hunter2\"",
+            "Hunter2 = 1",
+            "\"a, expected Hunter2\" = 1",
+            "sites = { Hunter2 = {} }",
+            "Hunter2",
+            "x = Hunter2",
+        ] {
+            let message = refused(&format!("{line}\n{LEAST}"), &[]);
+            assert!(!message.contains("Hunter2"), "{message}");
+        }
+        for name in [
+            "LISTEN",
+            "CACHE_MB",
+            "REFLECTION",
+            "LOG_FORMAT",
+            "LOG_LEVEL",
+        ] {
+            let message = refused(LEAST, &[(&format!("PAYVAULT_{name}"), "Hunter2")]);
+            assert!(!message.contains("Hunter2"), "{message}");
+        }
+        let message = refused(&format!("cache_mb = \"Hunter2\"\n{LEAST}"), &[]);
+        assert!(
+            message.ends_with("invalid type: string, expected u32"),
+            "{message}"
+        );
+    }
+
+    #[test]
     fn values_that_can_not_be_are_refused_by_key() {
         for (extra, key) in [
             ("health_listen = \"0.0.0.0:8081\"", "health_listen"),
@@ -684,7 +743,7 @@ client_ca = ["ca.pem"]
                 "sites = { us = { financial_year_end_month = 13 } }",
                 "sites.us.financial_year_end_month",
             ),
-            ("sites = { US = {} }", "sites.US"),
+            ("sites = { US = {} }", "sites"),
             ("sites = { no = { log_years = 5 } }", "sites.no.log_from"),
         ] {
             let message = refused(&format!("{extra}\n{LEAST}"), &[]);

@@ -380,6 +380,13 @@ fn only_uri(certificate: &X509Certificate<'_>) -> Result<String, IdentityError> 
     }
 }
 
+/// For fuzzers and tests only: the URI of a certificate that nobody verified; `None` when it is no
+/// certificate.
+#[cfg(feature = "fault-injection")]
+pub fn unverified_uri(der: &[u8]) -> Option<Result<String, IdentityError>> {
+    parse(&CertificateDer::from(der)).map(|certificate| only_uri(&certificate))
+}
+
 /// Seconds since 1970; certificates from before count as 1970.
 fn seconds(timestamp: i64) -> u64 {
     u64::try_from(timestamp).unwrap_or(0)

@@ -121,6 +121,16 @@ fn unpadded(mut padded: SecretBuffer) -> Result<SecretBuffer, Malformed> {
     Ok(padded)
 }
 
+/// A plaintext without its padding, and padded again.
+#[cfg(feature = "fault-injection")]
+pub(super) fn reread(padded: SecretBuffer) -> Result<(SecretBuffer, SecretBuffer), Malformed> {
+    let details = unpadded(padded)?;
+    let mut again = Zeroizing::new(vec![0u8; padded_length(details.len())]);
+    again[..4].copy_from_slice(&(details.len() as u32).to_be_bytes());
+    again[4..4 + details.len()].copy_from_slice(&details);
+    Ok((details, again))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{TXN, VAULT, nl};

@@ -545,6 +545,18 @@ fn decode(content: &[u8]) -> Result<(u32, Vec<KeyRecord>), Malformed> {
     Ok((next_id, records))
 }
 
+/// The content, read and written again.
+#[cfg(feature = "fault-injection")]
+pub(super) fn reread(content: &[u8]) -> Result<SecretBuffer, Malformed> {
+    let (next_id, records) = decode(content)?;
+    let mut w = Writer::with_capacity(content.len());
+    w.u32(next_id).u32(records.len() as u32);
+    for record in &records {
+        record.write(&mut w, None);
+    }
+    Ok(w.finish())
+}
+
 fn index(records: &[KeyRecord]) -> HashMap<KeyName, usize> {
     // Later generations have later ids, so the last one of a name stays.
     let names = records.iter().map(KeyRecord::name);

@@ -22,6 +22,8 @@ mod name;
 pub mod password;
 mod record;
 mod request;
+#[cfg(feature = "fault-injection")]
+pub mod reread;
 mod seal;
 #[cfg(test)]
 mod testing;

@@ -46,14 +46,18 @@ pub fn generate() -> SecretText {
 /// # Panics
 /// When there are no 64 MiB of memory.
 pub fn hash(secret: &SecretText) -> String {
+    hash_at(secret, COST)
+}
+
+pub(super) fn hash_at(secret: &SecretText, cost: Argon2Cost) -> String {
     let salt = random::<SALT_BYTES>();
-    let hash = argon::argon2id(secret.expose().as_bytes(), &salt, COST)
+    let hash = argon::argon2id(secret.expose().as_bytes(), &salt, cost)
         .expect("the machine has 64 MiB of memory");
     format!(
         "$argon2id$v=19$m={},t={},p={}${}${}",
-        COST.m_kib,
-        COST.t,
-        COST.p,
+        cost.m_kib,
+        cost.t,
+        cost.p,
         STANDARD_NO_PAD.encode(salt),
         STANDARD_NO_PAD.encode(hash.expose()),
     )

@@ -165,6 +165,12 @@ impl SealFile {
         seal.write(keys_dir)
     }
 
+    /// The file's content, read and written again.
+    #[cfg(feature = "fault-injection")]
+    pub(super) fn reread(json: &[u8]) -> Result<String, KeyError> {
+        SealFile::from_json(json).map(|seal| seal.to_json(Some(&seal.check)))
+    }
+
     fn write(&self, keys_dir: &Path) -> Result<(), KeyError> {
         file::replace(keys_dir, FILE, self.to_json(Some(&self.check)).as_bytes())
     }

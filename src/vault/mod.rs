@@ -29,6 +29,8 @@ mod redeem;
 mod redo;
 mod registry;
 mod requests;
+#[cfg(feature = "fault-injection")]
+pub mod reread;
 mod rows;
 mod sessions;
 mod state;
@@ -52,7 +54,7 @@ pub use publish::Published;
 pub use registry::{Change, Pending, Registry};
 pub use sessions::Sessions;
 
-use crate::clock::Clock;
+use crate::clock::{Beats, Clock};
 use crate::ids::{PrincipalId, VaultId};
 use crate::keys::Keyring;
 use crate::ledger::VerifierKey;
@@ -181,10 +183,37 @@ impl Vault {
     }
 
     /// Sends a command through the door and waits for its answer. `deadline_ms` is monotonic.
+    /// Whoever turns out not to be tied waits for the next beat of [`limits::NOT_TIED_BEAT_MS`].
     ///
     /// # Errors
     /// [`Refusal`]; nothing was released then.
     pub async fn ask(&self, caller: Caller, work: Work, deadline_ms: u64) -> Result<Done, Refusal> {
+        let beats = Beats::every_ms(limits::NOT_TIED_BEAT_MS);
+        let answer = self.ask_at_once(caller, work, deadline_ms).await;
+        // A row that isn't there takes less time than one that is read, opened and judged, and a
+        // large one more than a small one. Nobody holds a place in the queue meanwhile.
+        if matches!(&answer, Err(Refusal::Denied(denial)) if denial.is_not_tied()) {
+            beats.next().await;
+        }
+        answer
+    }
+
+    /// For tests only: what the beat hides.
+    ///
+    /// # Errors
+    /// As [`Vault::ask`].
+    #[cfg(feature = "fault-injection")]
+    pub async fn ask_without_beat(&self, caller: Caller, work: Work) -> Result<Done, Refusal> {
+        self.ask_at_once(caller, work, u64::MAX).await
+    }
+
+    /// As [`Vault::ask`], without the beat: the time of the answer says what was found.
+    async fn ask_at_once(
+        &self,
+        caller: Caller,
+        work: Work,
+        deadline_ms: u64,
+    ) -> Result<Done, Refusal> {
         // Held by the command, not by its caller: one that gives up doesn't free a place that is
         // still taken. The vault's own notes take none.
         let share = match caller.is_vault() {

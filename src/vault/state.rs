@@ -333,7 +333,11 @@ fn decode_token(r: &mut Reader<'_>) -> Result<TokenState, Malformed> {
     let number = r.str()?.to_owned();
     let brand = r.str()?.to_owned();
     let country = r.str()?.to_owned();
-    let (year, month) = (r.u16()?, r.u8()?);
+    let expiry = match (r.u16()?, r.u8()?) {
+        (0, 0) => None,
+        (year @ 1.., month @ 1..=12) => Some(Expiry { year, month }),
+        _ => return Err(Malformed::new("token: impossible expiry")),
+    };
     let record = r.bytes()?.to_vec();
     let mut used = Vec::new();
     for _ in 0..r.u8()? {
@@ -354,7 +358,7 @@ fn decode_token(r: &mut Reader<'_>) -> Result<TokenState, Malformed> {
             number,
             brand,
             country,
-            expiry: (year != 0).then_some(Expiry { year, month }),
+            expiry,
         },
         record,
         used,

@@ -28,6 +28,7 @@ fn an_export_that_the_end_cuts_short_says_so_and_not_that_the_ledger_is_damaged(
     }
     let auditor = home.principal("auditor");
     let request = ExportRequest {
+        epoch: None,
         from: 0,
         to: None,
         from_time: None,

@@ -14,6 +14,8 @@ mod codes;
 mod compile;
 mod engine;
 mod faults;
+#[path = "../fuzz/mod.rs"]
+mod fuzz;
 mod last_use;
 mod matrix;
 mod model;
@@ -23,3 +25,4 @@ mod strangers;
 mod tamper;
 #[path = "../tidy.rs"]
 mod tidy;
+mod timing;
