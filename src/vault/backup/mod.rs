@@ -3,7 +3,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`file`] | the file: header, chunks, records, trailer; written once, read in order |
+//! | [`mod@file`] | the file: header, chunks, records, trailer; written once, read in order |
 //! | [`take`] | taking one: rows beside the committer, rounds from its tee, read back before it has its name |
 //! | [`restore`] | reading one into a store, holding it against its checkpoint, and the new epoch |
 
