@@ -41,9 +41,6 @@ pub enum BackupError {
         /// What the operating system says.
         source: std::io::Error,
     },
-    /// Another backup is under way.
-    #[error("another backup is under way; wait for it")]
-    Running,
     /// Too little space is left where the backup goes.
     #[error(
         "less space is left in {} than the vault's reserve: make space, or use another disk",
