@@ -382,7 +382,7 @@ impl Settings {
                 if within(backups, dir) || within(dir, backups) {
                     return Err(invalid(
                         "backup_dir",
-                        &format!(
+                        format!(
                             "lies in {name} or around it: what takes the one takes the other; choose a folder apart, best on another disk"
                         ),
                     ));

@@ -196,7 +196,6 @@ fn backup_exit_code(error: &BackupError) -> u8 {
         | BackupError::Open(_) => 7,
         BackupError::NotEmpty(_) | BackupError::NoBackup(_) => 2,
         BackupError::Io { .. }
-        | BackupError::Running
         | BackupError::NoSpace(_)
         | BackupError::Deaf(_)
         | BackupError::Refused(_)

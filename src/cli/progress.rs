@@ -8,6 +8,12 @@ pub struct Progress {
     bar: ProgressBar,
 }
 
+impl Default for Progress {
+    fn default() -> Progress {
+        Progress::new()
+    }
+}
+
 impl Progress {
     /// Nothing has happened yet.
     pub fn new() -> Progress {

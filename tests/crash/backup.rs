@@ -189,7 +189,7 @@ async fn what_was_backed_up_under_load_is_served_again() {
         assert_eq!(code, Some(0), "{told}");
         let lines = std::fs::read(&out).expect("an export");
         let own = VerifierKey::parse(own).expect("a key");
-        verify_export(&lines[..], &[own]).expect("it verifies");
+        verify_export(&lines[..], std::slice::from_ref(&own)).expect("it verifies");
     }
     dev.stop().await;
     let (code, checked) = offline(&dir, &["check"]).await;

@@ -288,7 +288,7 @@ fn rounds_that_fall_between_the_rows_are_in_it_and_the_state_is_that_of_its_chec
             },
         );
         assert!(opened.is_ok());
-        if scans % 5 == 0 {
+        if scans.is_multiple_of(5) {
             let (transaction, _) = &work[scans % work.len()];
             let close = Work::Close {
                 transaction: *transaction,
@@ -378,7 +378,7 @@ fn rounds_that_fall_between_the_rows_are_in_it_and_the_state_is_that_of_its_chec
     assert_eq!(report.checkpoint.origin, early.origin);
     let new_key = VerifierKey::parse(&restored.verifier).expect("a key");
     assert_ne!(new_key.name(), old_key.name());
-    assert!(verify_export(&lines[..], &[new_key.clone()]).is_err());
+    assert!(verify_export(&lines[..], std::slice::from_ref(&new_key)).is_err());
     let lines = export(&home, None).expect("the new epoch's export");
     verify_export(&lines[..], &[new_key]).expect("it verifies");
     let text = String::from_utf8(lines).expect("text");

@@ -3,7 +3,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`file`] | the file: header, chunks, records, trailer; written once, read in order |
+//! | [`mod@file`] | the file: header, chunks, records, trailer; written once, read in order |
 //! | [`take`] | taking one: rows beside the committer, rounds from its tee, read back before it has its name |
 //! | [`restore`] | reading one into a store, holding it against its checkpoint, and the new epoch |
 
@@ -41,9 +41,6 @@ pub enum BackupError {
         /// What the operating system says.
         source: std::io::Error,
     },
-    /// Another backup is under way.
-    #[error("another backup is under way; wait for it")]
-    Running,
     /// Too little space is left where the backup goes.
     #[error(
         "less space is left in {} than the vault's reserve: make space, or use another disk",
