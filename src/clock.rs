@@ -116,11 +116,11 @@ pub struct Beats {
 }
 
 impl Beats {
-    /// Begins now. Needs a runtime with time.
+    /// Begins now. Waiting needs a runtime with time; beginning doesn't.
     pub fn every_ms(ms: u64) -> Beats {
         let every = Duration::from_millis(ms);
         Beats {
-            next: tokio::time::sleep(every).deadline(),
+            next: tokio::time::Instant::now() + every,
             every,
         }
     }

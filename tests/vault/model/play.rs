@@ -310,6 +310,7 @@ impl Play {
             .iter()
             .filter(|call| self.spec.can_be_put(call, now))
             .collect();
+        let calls = in_turns(calls);
         for call in &calls {
             self.spec.ask(call, now);
         }
@@ -654,4 +655,29 @@ fn entry_of(done: &Done) -> Option<u64> {
         Done::Redeemed(got) => Some(got.entry),
         Done::Got(_) | Done::Described(_) | Done::Pending(_) => None,
     }
+}
+
+/// The order in which calls that are sent in this order are judged: the first one in a round of its
+/// own; then, of all that waited meanwhile, one of each caller, and again.
+fn in_turns(calls: Vec<&Call>) -> Vec<&Call> {
+    let mut callers: Vec<(Who, usize)> = Vec::new();
+    let mut keyed: Vec<_> = calls
+        .into_iter()
+        .enumerate()
+        .map(|(place, call)| {
+            if place == 0 {
+                return ((0, 0, 0), call);
+            }
+            let who = caller_of(call);
+            let rank = callers.iter().position(|(known, _)| *known == who);
+            let rank = rank.unwrap_or_else(|| {
+                callers.push((who, 0));
+                callers.len() - 1
+            });
+            callers[rank].1 += 1;
+            ((1, callers[rank].1, rank), call)
+        })
+        .collect();
+    keyed.sort_by_key(|(key, _)| *key);
+    keyed.into_iter().map(|(_, call)| call).collect()
 }
