@@ -1,15 +1,22 @@
-//! Every committed corpus file through its function: what a fuzzer found once stays mended.
+//! Every committed input through its function: what a fuzzer found once stays mended.
 
 use super::TARGETS;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-fn corpus(target: &str) -> Vec<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
-    let entries = std::fs::read_dir(dir.join(target)).expect("a corpus");
-    let mut files: Vec<PathBuf> = entries
-        .map(|entry| entry.expect("an entry").path())
-        .collect();
+/// The inputs of a target: its corpus, which may be minimised anew, and what was found once, which
+/// stays.
+fn inputs(target: &str) -> Vec<PathBuf> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz");
+    let list = |dir: &str| match std::fs::read_dir(own.join(dir).join(target)) {
+        Ok(entries) => entries
+            .map(|entry| entry.expect("an entry").path())
+            .collect(),
+        Err(_) => Vec::new(),
+    };
+    let mut files: Vec<PathBuf> = list("corpus");
+    assert!(!files.is_empty(), "{target} has no corpus");
+    files.extend(list("findings"));
     files.sort();
     files
 }
@@ -17,9 +24,7 @@ fn corpus(target: &str) -> Vec<PathBuf> {
 #[test]
 fn every_corpus_file_holds_every_property() {
     for (target, harness) in TARGETS {
-        let files = corpus(target);
-        assert!(!files.is_empty(), "{target} has no corpus");
-        for file in files {
+        for file in inputs(target) {
             let data = std::fs::read(&file).expect("readable");
             if catch_unwind(AssertUnwindSafe(|| harness(&data))).is_err() {
                 panic!("{} breaks a property of {target}", file.display());
@@ -30,7 +35,7 @@ fn every_corpus_file_holds_every_property() {
 
 #[test]
 fn the_corpus_is_small() {
-    let files = TARGETS.iter().flat_map(|(target, _)| corpus(target));
+    let files = TARGETS.iter().flat_map(|(target, _)| inputs(target));
     let bytes: u64 = files
         .map(|file| file.metadata().expect("a file").len())
         .sum();

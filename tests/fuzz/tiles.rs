@@ -12,9 +12,11 @@ use std::sync::LazyLock;
 
 const LEAVES: u64 = 700;
 
-type Rows = HashMap<(u8, u64, u8), Vec<u8>>;
+/// Level, tile and half.
+type Place = (u8, u64, u8);
+type Rows = HashMap<Place, Vec<u8>>;
 
-struct Source<'a>(&'a Rows, Option<((u8, u64, u8), &'a [u8])>);
+struct Source<'a>(&'a Rows, Option<(Place, &'a [u8])>);
 
 impl TileSource for Source<'_> {
     fn half(&self, level: u8, tile: u64, half: u8) -> Result<Option<Vec<u8>>, LedgerError> {

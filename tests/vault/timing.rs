@@ -433,12 +433,12 @@ fn without_the_beat_an_unknown_transaction_is_told_apart() {
             ns
         })
     });
-    for class in 1..CLASSES.len() {
+    for (class, name) in CLASSES.iter().enumerate().skip(1) {
         let (t, first, other) = t_of(&times, 0, class);
         println!(
             "timing: without the beat: {} | {}: t = {t:+.2}, {:.3} and {:.3} µs",
             CLASSES[0],
-            CLASSES[class],
+            name,
             first / 1_000.0,
             other / 1_000.0,
         );
