@@ -247,6 +247,10 @@ pub fn identity_of_pem(
         .collect::<Result<Vec<_>, _>>()
         .map_err(|_| IdentityError::Malformed)?;
     match sections.as_slice() {
+        // A key whose lines a reader takes for text between sections. Base64 has no spaces.
+        [(SectionKind::Certificate, _)] if cert_pem.contains("PRIVATE KEY") => {
+            Err(IdentityError::NotAlone)
+        }
         [(SectionKind::Certificate, der)] => cas.check(&CertificateDer::from(der.as_slice()), now),
         [] | [_] => Err(IdentityError::Malformed),
         _ => Err(IdentityError::NotAlone),
