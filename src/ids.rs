@@ -2,9 +2,7 @@
 //! taken for a card number (no digits) or read as a word (no vowels).
 
 use crate::codec::Malformed;
-use std::cell::RefCell;
 use std::fmt;
-use zeroize::{Zeroize, Zeroizing};
 
 /// The alphabet of every identifier and token: one letter a nibble.
 pub const ALPHABET: &[u8; 16] = b"bcdfghjkmnpqrstv";
@@ -50,41 +48,15 @@ fn nibble(letter: u8) -> (u8, u8) {
     (value, !found)
 }
 
-/// Bytes that a thread asks the operating system for at a time.
-const RANDOM_AHEAD_BYTES: usize = 512;
-
-/// Random bytes that were asked for ahead; a call each would be a fifth of what a nonce costs.
-/// Bytes are wiped as they are handed out, and the rest with the thread. The process never forks.
-struct Ahead {
-    bytes: Zeroizing<[u8; RANDOM_AHEAD_BYTES]>,
-    used: usize,
-}
-
-thread_local! {
-    static AHEAD: RefCell<Ahead> = RefCell::new(Ahead {
-        bytes: Zeroizing::new([0; RANDOM_AHEAD_BYTES]),
-        used: RANDOM_AHEAD_BYTES,
-    });
-}
-
-/// `N` bytes from the operating system's generator; at most 512.
+/// `N` bytes from the operating system's generator, a call each: bytes that were fetched ahead would
+/// be handed out twice by a machine that is put back to a snapshot or copied while it runs.
 ///
 /// # Panics
 /// When the operating system has no randomness to give: nothing safe can be done then.
 pub fn random<const N: usize>() -> [u8; N] {
-    const { assert!(N <= RANDOM_AHEAD_BYTES) };
-    AHEAD.with_borrow_mut(|ahead| {
-        if RANDOM_AHEAD_BYTES - ahead.used < N {
-            getrandom::fill(&mut ahead.bytes[..]).expect("the operating system gives randomness");
-            ahead.used = 0;
-        }
-        let own = &mut ahead.bytes[ahead.used..ahead.used + N];
-        let mut bytes = [0u8; N];
-        bytes.copy_from_slice(own);
-        own.zeroize();
-        ahead.used += N;
-        bytes
-    })
+    let mut bytes = [0u8; N];
+    getrandom::fill(&mut bytes).expect("the operating system gives randomness");
+    bytes
 }
 
 macro_rules! id {

@@ -6,7 +6,8 @@ pub(super) mod guarded;
 pub(super) mod opening;
 
 use self::guarded::guarded;
-use self::opening::{create, lock};
+use self::opening::create;
+pub(crate) use self::opening::lock;
 use super::{
     CommitError, EngineKind, Key, Limits, ROUND_KEY, Reader, Round, RoundId, Row, Settled, Store,
     StoreError, WriteSet,

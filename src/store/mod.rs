@@ -28,6 +28,7 @@ pub mod writes;
 mod conformance;
 
 pub use embedded::EngineOptions;
+pub(crate) use embedded::lock as lock_directory;
 pub use engine::EngineKind;
 pub use mark::{Mark, MarkError, MarkFile};
 pub use writes::{StoredValue, WriteRefused, WriteSet};

@@ -790,18 +790,19 @@ pub enum Turn {
     Ask(Box<Ask>),
     /// A second has passed.
     Tick,
-    /// Stop after what came before.
-    Stop,
+    /// Stop after what came before, with this as the last word.
+    Stop(Box<Ask>),
 }
 
 /// What the committer's thread has taken from the queue and not done yet.
 struct Inbox {
     queue: Receiver<Turn>,
     waiting: Fair,
-    /// The vault's own notes: few, never held up, and the one that it ends with is the last.
+    /// The vault's own notes: few, and never held up.
     notes: Vec<Ask>,
     tick: bool,
-    stop: bool,
+    /// What it ends with, once it was told to stop.
+    stop: Option<Ask>,
 }
 
 impl Inbox {
@@ -811,7 +812,7 @@ impl Inbox {
             waiting: Fair::default(),
             notes: Vec::new(),
             tick: false,
-            stop: false,
+            stop: None,
         }
     }
 
@@ -833,7 +834,7 @@ impl Inbox {
 
     /// Takes what is there already, up to as many as the queue itself may hold.
     fn drain(&mut self) {
-        while !self.stop && self.len() < limits::QUEUE_COMMANDS_MAX {
+        while self.stop.is_none() && self.len() < limits::QUEUE_COMMANDS_MAX {
             match self.queue.try_recv() {
                 Ok(turn) => self.take_in(turn),
                 Err(_) => return,
@@ -846,7 +847,7 @@ impl Inbox {
             Turn::Ask(ask) if ask.share.is_none() => self.notes.push(*ask),
             Turn::Ask(ask) => self.waiting.put(*ask),
             Turn::Tick => self.tick = true,
-            Turn::Stop => self.stop = true,
+            Turn::Stop(note) => self.stop = Some(*note),
         }
     }
 
@@ -859,7 +860,7 @@ impl Inbox {
         }
         for _ in 0..GATHER_NAPS_MAX {
             let before = self.len();
-            if self.stop || before == 0 || before >= last - last / 8 {
+            if self.stop.is_some() || before == 0 || before >= last - last / 8 {
                 return;
             }
             std::thread::sleep(GATHER_NAP);
@@ -873,9 +874,7 @@ impl Inbox {
     /// The next round's commands, from the principals in turns.
     fn take(&mut self) -> Vec<Ask> {
         let mut asks = self.waiting.take(limits::ROUND_COMMANDS_MAX);
-        if !self.stop || self.waiting.is_empty() {
-            asks.append(&mut self.notes);
-        }
+        asks.append(&mut self.notes);
         asks
     }
 }
@@ -904,7 +903,10 @@ pub fn run(mut committer: Committer, queue: Receiver<Turn>) {
         if std::mem::take(&mut inbox.tick) {
             committer.tick();
         }
-        if inbox.stop && inbox.len() == 0 {
+        if inbox.len() == 0
+            && let Some(note) = inbox.stop.take()
+        {
+            committer.round(vec![note]);
             break;
         }
     }

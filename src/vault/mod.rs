@@ -91,6 +91,8 @@ pub struct Vault {
     logins: Mutex<HashMap<PrincipalId, Arc<tokio::sync::Mutex<()>>>>,
     exports: Arc<Mutex<HashMap<PrincipalId, usize>>>,
     threads: Mutex<Option<Threads>>,
+    /// Held as long as the vault may write beside these keys.
+    _keys_lock: std::fs::File,
 }
 
 struct Threads {
@@ -111,6 +113,7 @@ impl Vault {
         signing: SigningKey,
         verifier: VerifierKey,
         store_name: &'static str,
+        keys_lock: std::fs::File,
     ) -> std::io::Result<Vault> {
         let (queue, turns) = mpsc::channel(limits::QUEUE_COMMANDS_MAX);
         watchdog::Watchdog::watch(&committer.watchdog(), house.clock.clone())?;
@@ -139,6 +142,7 @@ impl Vault {
                 committing,
                 publishing,
             })),
+            _keys_lock: keys_lock,
         })
     }
 
@@ -299,21 +303,18 @@ impl Vault {
         else {
             return;
         };
+        // From here on a reader that fails is told that the vault is closing.
+        self.closed.store(true, Ordering::SeqCst);
         let (reply, _answer) = oneshot::channel();
-        for turn in [
-            Turn::Ask(Box::new(Ask {
-                caller: by,
-                work: Work::Note(note),
-                deadline_ms: u64::MAX,
-                reply,
-                share: None,
-            })),
-            Turn::Stop,
-        ] {
-            if self.queue.blocking_send(turn).is_err() {
-                break;
-            }
-        }
+        let last = Turn::Stop(Box::new(Ask {
+            caller: by,
+            work: Work::Note(note),
+            deadline_ms: u64::MAX,
+            reply,
+            share: None,
+        }));
+        // A committer that is gone already says so below.
+        let _ = self.queue.blocking_send(last);
         if threads.committing.join().is_err() {
             tracing::error!(alarm = "panic", "the committer ended with a panic");
         }
@@ -322,7 +323,6 @@ impl Vault {
             tracing::error!(alarm = "panic", "the publisher ended with a panic");
         }
         // A slow reader may hold on to this handle for long; the keys go now.
-        self.closed.store(true, Ordering::SeqCst);
         self.shared
             .ring
             .write()

@@ -14,7 +14,9 @@ use crate::ledger::{Tree, empty_root};
 use crate::limits;
 use crate::policy::{Allowance, AllowanceKey, Principal};
 use crate::secret::SecretText;
-use crate::store::{EngineKind, EngineOptions, MarkError, MarkFile, Store, StoreError};
+use crate::store::{
+    EngineKind, EngineOptions, Mark, MarkError, MarkFile, Store, StoreError, lock_directory,
+};
 use arc_swap::ArcSwap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
@@ -47,8 +49,13 @@ pub enum OpenError {
     #[error("{0} is not empty: a vault is made in empty directories only")]
     Exists(PathBuf),
     /// No vault was ever made here.
-    #[error("there is no vault in {0}: make one with `payvault init`")]
+    #[error(
+        "there is no vault in {0}: if there was one, mount or put back what is missing, and don't run `payvault init`; if there never was, make one with it"
+    )]
     NotInitialised(PathBuf),
+    /// The high-water mark's directory is not there.
+    #[error("{0} is not there, and the high-water mark should lie in it: is its volume mounted?")]
+    NoMarkDir(PathBuf),
     /// A directory or file can't be made.
     #[error("{what}: {source}")]
     Io {
@@ -304,7 +311,25 @@ pub fn open(house: &House, root: &RootKey, unseal_tries: u32) -> Result<Vault, O
     if !house.db_dir().exists() && SealFile::read(&house.keys_dir).is_err() {
         return Err(OpenError::NotInitialised(house.keys_dir.clone()));
     }
+    // Nothing is made where something should be: an empty directory in the place of a volume that
+    // isn't mounted would be taken for one that was emptied.
+    if !house.mark_dir.is_dir() {
+        return Err(OpenError::NoMarkDir(house.mark_dir.clone()));
+    }
+    if !house.db_dir().exists() {
+        return Err(match MarkFile::open(&house.mark_dir)?.read() {
+            Some(mark) => emptied(mark),
+            None => OpenError::NotInitialised(house.data_dir.clone()),
+        });
+    }
     open_in(house, root, unseal_tries, house.open_store(false)?)
+}
+
+fn emptied(mark: &Mark) -> OpenError {
+    OpenError::Emptied {
+        size: mark.size,
+        root: crate::ledger::to_base64(&mark.root),
+    }
 }
 
 /// [`open`] over a store of the caller's.
@@ -320,6 +345,9 @@ pub fn open_in(
     let seal = SealFile::read(&house.keys_dir)
         .map_err(|_| OpenError::NotInitialised(house.keys_dir.clone()))?;
     let vault = seal.vault();
+    // A second vault with these keys would go on with the same ledger, and each would renew the
+    // keyring without the other's keys.
+    let keys_lock = lock_directory(&house.keys_dir)?;
     let ring = Keyring::load(&house.keys_dir, vault, root)?;
     let marks = MarkFile::open(&house.mark_dir)?;
     let mark = marks.read().cloned();
@@ -336,10 +364,7 @@ pub fn open_in(
         Err(LoadError::Empty) => {
             return Err(match mark {
                 None => OpenError::NotInitialised(house.data_dir.clone()),
-                Some(mark) => OpenError::Emptied {
-                    size: mark.size,
-                    root: crate::ledger::to_base64(&mark.root),
-                },
+                Some(mark) => emptied(&mark),
             });
         }
         Err(error) => return Err(error.into()),
@@ -433,6 +458,7 @@ pub fn open_in(
     }
     Vault::start(
         vault, house, committer, shared, publisher, publishing, reader, key, verifier, store_name,
+        keys_lock,
     )
     .map_err(io)
 }

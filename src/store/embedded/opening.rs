@@ -44,7 +44,7 @@ pub(in crate::store) fn put_in_place(aside: &Path, directory: &Path) -> Result<(
 }
 
 /// Holds `directory` for this process until the file is dropped.
-pub(in crate::store) fn lock(directory: &Path) -> Result<File, StoreError> {
+pub(crate) fn lock(directory: &Path) -> Result<File, StoreError> {
     use rustix::fs::FlockOperation::NonBlockingLockExclusive;
     let lock = File::open(directory).map_err(refused)?;
     match rustix::fs::flock(&lock, NonBlockingLockExclusive) {
