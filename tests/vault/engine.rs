@@ -139,6 +139,39 @@ fn an_older_copy_of_the_database_is_refused_on_each_engine() {
     }
 }
 
+/// A database that is gone, a mark whose volume isn't mounted: said so, and nothing is put there.
+#[test]
+fn where_something_is_missing_a_refused_start_makes_nothing() {
+    let site = Site::with(EngineKind::Sled, 9);
+    let aside = site.beside("aside");
+    std::fs::rename(site.house.db_dir(), &aside).expect("moved");
+    assert!(matches!(site.refusal(), OpenError::Emptied { .. }));
+    assert!(!site.house.db_dir().exists());
+    std::fs::rename(&aside, site.house.db_dir()).expect("moved back");
+    std::fs::rename(&site.house.mark_dir, &aside).expect("moved");
+    assert!(matches!(site.refusal(), OpenError::NoMarkDir(_)));
+    assert!(!site.house.mark_dir.exists());
+    std::fs::rename(&aside, &site.house.mark_dir).expect("moved back");
+    assert!(site.pay(4).is_ok());
+}
+
+/// A copied database beside the one that serves, and after it.
+#[test]
+fn two_vaults_do_not_share_their_keys() {
+    let site = Site::with(EngineKind::Sled, 9);
+    let mut other = site.house.clone();
+    other.data_dir = site.beside("other");
+    copy_all(&site.house.data_dir, &other.data_dir);
+    let serving = open(&site.house, &root_key(&site.house), 0).expect("opens");
+    let Err(OpenError::Store(StoreError::Locked)) = open(&other, &root_key(&other), 0) else {
+        panic!("two vaults with the same keys");
+    };
+    close(serving);
+    let Err(OpenError::StoreBehind { .. }) = open(&other, &root_key(&other), 0) else {
+        panic!("the copy knows what the other one did");
+    };
+}
+
 #[test]
 fn the_other_engines_database_is_refused_by_name() {
     let mut site = Site::with(EngineKind::Sled, 2);
