@@ -189,7 +189,10 @@ impl Listener {
             let heard = ear.heard.as_ref();
             heard.is_some_and(|heard| heard.broken.is_none() && heard.ended < begun)
         };
-        let waited = self.tee.over.wait_timeout_while(ear, COMMIT_WAIT, under_way);
+        let waited = self
+            .tee
+            .over
+            .wait_timeout_while(ear, COMMIT_WAIT, under_way);
         let (mut ear, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         self.tee.on.store(false, Ordering::SeqCst);
         let heard = ear.heard.take().ok_or(Deaf::Ended)?;

@@ -19,6 +19,7 @@ use payvault::vault::backup::take::{Step, Taken};
 use payvault::vault::backup::{BackupError, Progress};
 use payvault::vault::command::{Admin, Caller, CodeStatus, Done, Refusal, Work};
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -474,6 +475,34 @@ fn a_backup_is_in_the_ledger_and_one_is_taken_at_a_time() {
     home.clock.pass_ms(1);
     take(&home);
     assert_eq!(Header::read(&taken.file).expect("a header"), taken.header);
+}
+
+/// A caller who leaves before the answer: what was begun is ended, in the ledger too, and the place
+/// is free for the next.
+#[test]
+fn a_caller_who_leaves_early_leaves_no_begin_without_an_end() {
+    let home = Home::new();
+    home.card();
+    let (caller, directory) = (home.caller("ann"), directory(&home));
+    let from = home.size();
+    RUNTIME.block_on(async {
+        let mut asked = Box::pin(home.vault().backup(caller, &directory, u64::MAX));
+        std::future::poll_fn(|context| {
+            // Asked, and not awaited.
+            let _ = asked.as_mut().poll(context);
+            std::task::Poll::Ready(())
+        })
+        .await;
+    });
+    let begun = std::time::Instant::now();
+    // The key of backups, the begin, and the end.
+    while home.size() < from + 3 {
+        assert!(begun.elapsed().as_secs() < 120, "{:?}", home.brief(from));
+        std::thread::yield_now();
+    }
+    assert_eq!(home.brief(from).last().expect("entries"), "backup_ended");
+    home.clock.pass_ms(1);
+    take(&home);
 }
 
 #[test]

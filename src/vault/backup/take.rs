@@ -95,6 +95,20 @@ impl Vault {
         directory: &Path,
         deadline_ms: u64,
     ) -> Result<mpsc::Receiver<Step>, Refusal> {
+        // A task of its own: a caller who leaves before the entry is durable leaves no begin
+        // without an end.
+        let begin = Arc::clone(self).begin_backup(caller, directory.to_path_buf(), deadline_ms);
+        tokio::spawn(begin)
+            .await
+            .unwrap_or(Err(Refusal::Unavailable("the backup could not be begun")))
+    }
+
+    async fn begin_backup(
+        self: Arc<Self>,
+        caller: Caller,
+        directory: PathBuf,
+        deadline_ms: u64,
+    ) -> Result<mpsc::Receiver<Step>, Refusal> {
         // Before anything is read: no round may be missed. The entry's own round is the first
         // that is heard, so there is a head to end at.
         let Some(listener) = self.shared.tee.listen() else {
@@ -116,8 +130,8 @@ impl Vault {
             return Err(Refusal::Unavailable("a backup got another answer"));
         };
         let job = Job {
-            vault: Arc::clone(self),
-            directory: directory.to_path_buf(),
+            vault: self,
+            directory,
             id,
             begun_at,
         };
@@ -185,6 +199,7 @@ impl Job {
         tokio::runtime::Handle::current()
             .block_on(self.vault.publisher.reaches(size))
             .ok_or(BackupError::Refused(Refusal::Sealed))?;
+        self.require_open()?;
         let trailer = writer.finish(|records, digest| Trailer {
             records,
             digest,
@@ -209,11 +224,11 @@ impl Job {
         })
     }
 
-    /// Begins the file. The reader's key is taken now: what was written can then be read back
-    /// without the keyring, which the committer may need for itself.
+    /// Begins the file. Both keys are made before the first touch of the disk: from then on the
+    /// keyring, which the committer may need for itself, isn't held.
     fn begin(&self, partial: &Path) -> Result<(BackupWriter, BackupReader), BackupError> {
         let ring = self.vault.ring();
-        let key =
+        let under =
             ring.find(&KeyName::Backup, self.vault.clock.now())
                 .ok_or(BackupError::Refused(Refusal::Unavailable(
                     "there is no key for backups",
@@ -222,15 +237,20 @@ impl Job {
             vault: self.vault.id,
             epoch: self.vault.head().epoch,
             id: self.id,
-            key,
+            key: under,
             begun_at: self.begun_at,
             keyring_generation: ring.generation(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let mut writer = BackupWriter::begin(partial, &header, &ring)?;
-        writer.flush()?;
-        let reader = BackupReader::open(partial, &ring)?;
-        Ok((writer, reader))
+        let key = || {
+            ring.seals_backup(under, &header.id, header.digest())
+                .map_err(BackupError::Sealed)
+        };
+        let (seals, opens) = (key()?, key()?);
+        // The committer may want to write it: it does not wait for the backup's disk.
+        drop(ring);
+        let writer = BackupWriter::begin(partial, &header, seals)?;
+        Ok((writer, BackupReader::of_own(partial, header, opens)))
     }
 
     /// Every row of the store, and between them what was committed meanwhile.
@@ -243,9 +263,7 @@ impl Job {
         let mut from = vec![0];
         let mut look_at = 0;
         loop {
-            if self.vault.closed.load(Ordering::SeqCst) {
-                return Err(BackupError::Refused(Refusal::Sealed));
-            }
+            self.require_open()?;
             let written = writer.progress().bytes;
             if written >= look_at {
                 self.require_space()?;
@@ -276,7 +294,8 @@ impl Job {
         reader: &BackupReader,
         trailer: &Trailer,
     ) -> Result<u64, BackupError> {
-        reader.read_back(trailer)?;
+        reader.read_back(trailer, || self.require_open())?;
+        self.require_open()?;
         let io = BackupError::io(partial);
         let bytes = std::fs::metadata(partial).map_err(io)?.len();
         std::fs::rename(partial, path).map_err(BackupError::io(path))?;
@@ -297,6 +316,14 @@ impl Job {
             }
         }
         Ok(())
+    }
+
+    /// A sealed or stopped vault's keys are gone; a backup does not go on without them.
+    fn require_open(&self) -> Result<(), BackupError> {
+        match self.vault.closed.load(Ordering::SeqCst) {
+            true => Err(BackupError::Refused(Refusal::Sealed)),
+            false => Ok(()),
+        }
     }
 
     /// A backup that fills the vault's own disk would stop the vault.
