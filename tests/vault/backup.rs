@@ -14,7 +14,7 @@ use payvault::store::{
 };
 use payvault::vault::ExportRequest;
 use payvault::vault::backup::file::Header;
-use payvault::vault::backup::restore::{Accepted, RestoredVault, drill, restore};
+use payvault::vault::backup::restore::{Accepted, Loss, RestoredVault, drill, restore};
 use payvault::vault::backup::take::{Step, Taken};
 use payvault::vault::backup::{BackupError, Progress};
 use payvault::vault::command::{Admin, Caller, CodeStatus, Done, Refusal, Work};
@@ -145,9 +145,14 @@ const NOTHING: Accepted = Accepted {
     findings: None,
 };
 
+const UNKNOWN: Accepted = Accepted {
+    loss: Some(Loss::Unknown),
+    findings: None,
+};
+
 fn losing(entries: u64) -> Accepted {
     Accepted {
-        loss: Some(entries),
+        loss: Some(Loss::Entries(entries)),
         findings: None,
     }
 }
@@ -192,6 +197,12 @@ fn listing(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         }
     }
     found
+}
+
+fn put_back(files: &BTreeMap<PathBuf, Vec<u8>>) {
+    for (path, bytes) in files {
+        std::fs::write(path, bytes).expect("put back");
+    }
 }
 
 /// What must be as it was when a restore is refused.
@@ -394,6 +405,14 @@ fn rounds_that_fall_between_the_rows_are_in_it_and_the_state_is_that_of_its_chec
         first.contains(&format!("missing\\\":\\\"{lost}\\\"")),
         "{first}"
     );
+    // And the last checkpoint that was known: the mark's.
+    let known = size + lost;
+    assert!(
+        first.contains(&format!("known_size\\\":\\\"{known}\\\"")),
+        "{first}"
+    );
+    assert!(first.contains("known_epoch\\\":\\\"1\\\""), "{first}");
+    assert!(first.contains("known_root"), "{first}");
     assert_eq!(denial(export(&home, Some(9))), Denial::InvalidRequest);
 
     // What was lost is unknown; what was kept waits for two.
@@ -676,7 +695,7 @@ fn wrong_keys_and_places_are_refused() {
     for path in marks.keys() {
         std::fs::remove_file(path).expect("removed");
     }
-    let refused = bring_back(&home, &taken.file, NOTHING);
+    let refused = bring_back(&home, &taken.file, UNKNOWN);
     assert!(matches!(refused, Err(BackupError::KeyringOlder { .. })));
     put(&marks);
     assert_eq!(around(&home), before);
@@ -699,11 +718,25 @@ fn wrong_keys_and_places_are_refused() {
     for path in marks.keys() {
         std::fs::remove_file(path).expect("removed");
     }
-    let restored = bring_back(&home, &taken.file, NOTHING).expect("restored");
-    assert_eq!(restored.missing, None);
+    let begun = taken.header.begun_at;
+    for known in [NOTHING, losing(0), losing(lost)] {
+        let refused = bring_back(&home, &taken.file, known).err();
+        let Some(BackupError::LossUnknown { begun_at, .. }) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(begun_at, begun);
+    }
+    // No directory is no mark, and no way around it.
+    let mut house = home.house.clone();
+    house.mark_dir = house.mark_dir.join("elsewhere");
+    let refused = restore(&house, shared_root(), &taken.file, NOTHING, &mut quiet);
+    assert!(matches!(refused, Err(BackupError::LossUnknown { .. })));
+    let restored = bring_back(&home, &taken.file, UNKNOWN).expect("restored");
+    assert_eq!((restored.missing, restored.mark_late), (None, None));
     reopen(&mut home);
     let text = String::from_utf8(export(&home, None).expect("an export")).expect("text");
     assert!(text.contains("missing\\\":\\\"unknown"), "{text}");
+    assert!(!text.contains("known_size"), "{text}");
 }
 
 /// A vault of other keys.
@@ -742,6 +775,7 @@ fn restored_twice_no_epoch_is_used_again_and_no_old_action_confirms() {
     let (transaction, token) = home.card();
     let first = take(&home);
     home.close();
+    let marks_of_1 = listing(&home.house.mark_dir);
     let lost = home_loss(&home, &first);
     bring_back(&home, &first.file, losing(lost)).expect("restored");
     reopen(&mut home);
@@ -754,6 +788,14 @@ fn restored_twice_no_epoch_is_used_again_and_no_old_action_confirms() {
     home.close();
     std::fs::remove_dir_all(home.house.db_dir()).expect("lost");
     let lost = home_loss(&home, &second);
+    // A mark of the first epoch says nothing of the second one's entries.
+    let marks_of_2 = listing(&home.house.mark_dir);
+    put_back(&marks_of_1);
+    for known in [NOTHING, losing(0)] {
+        let refused = bring_back(&home, &second.file, known);
+        assert!(matches!(refused, Err(BackupError::LossUnknown { .. })));
+    }
+    put_back(&marks_of_2);
     let restored = bring_back(&home, &second.file, losing(lost)).expect("restored");
     assert_eq!(restored.epoch, 3);
     reopen(&mut home);

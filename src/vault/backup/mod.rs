@@ -15,6 +15,7 @@ use super::command::Refusal;
 use super::load::LoadError;
 use super::open::OpenError;
 use super::tee::Deaf;
+use crate::clock::Timestamp;
 use crate::keys::{EnvelopeError, KeyError};
 use crate::store::{CommitError, MarkError, StoreError};
 use std::path::{Path, PathBuf};
@@ -134,6 +135,16 @@ pub enum BackupError {
         known: u64,
         /// Entries that the backup has not.
         lost: u64,
+    },
+    /// Entries may be lost, and nobody can say how many.
+    #[error(
+        "{why}, so nobody knows what is missing after this backup, which was begun at {begun_at}. Look for the mark and for newer backups; otherwise give --accept-loss unknown"
+    )]
+    LossUnknown {
+        /// Why nobody knows.
+        why: &'static str,
+        /// When the backup was begun.
+        begun_at: Timestamp,
     },
     /// The mark knows another history than the backup's.
     #[error(
