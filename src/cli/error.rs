@@ -203,6 +203,7 @@ fn backup_exit_code(error: &BackupError) -> u8 {
         BackupError::NotEmpty(_) | BackupError::NoBackup(_) => 2,
         BackupError::Io { .. }
         | BackupError::NoSpace(_)
+        | BackupError::TooManyFiles(_)
         | BackupError::Deaf(_)
         | BackupError::Refused(_)
         | BackupError::Store(_)

@@ -872,7 +872,7 @@ fn a_drill_verifies_the_newest_and_leaves_nothing_even_beside_a_serving_vault() 
         )
     };
     assert!(matches!(run(), Err(BackupError::Io { .. })));
-    take(&home);
+    let older = take(&home);
     home.card();
     home.clock.pass_ms(1_000);
     let newest = take(&home);
@@ -886,6 +886,22 @@ fn a_drill_verifies_the_newest_and_leaves_nothing_even_beside_a_serving_vault() 
     assert!(before == (listing(&home.house.keys_dir), listing(&directory(&home))));
     // The vault goes on as before.
     home.card();
+
+    // An older one under a newer name is still the older one.
+    let vault = newest.header.vault;
+    let posing = directory(&home).join(format!("{vault}-99991231T235959999Z.pvbackup"));
+    std::fs::copy(&older.file, &posing).expect("copied");
+    assert_eq!(run().expect("sound").file, newest.file);
+    // One from the future is none, and one that can't be read could be the newest.
+    let mut bytes = std::fs::read(&newest.file).expect("a file");
+    bytes[50] ^= 1;
+    std::fs::write(&posing, &bytes).expect("written");
+    let future = Header::read(&posing).expect("a header");
+    assert!(future.begun_at > home.house.clock.now());
+    assert_eq!(run().expect("sound").file, newest.file);
+    std::fs::write(&posing, &bytes[..60]).expect("written");
+    assert!(matches!(run(), Err(BackupError::NotABackup(_))));
+    std::fs::remove_file(&posing).expect("removed");
 
     let mut bytes = std::fs::read(&newest.file).expect("a file");
     let middle = bytes.len() / 2;

@@ -65,6 +65,9 @@ pub enum BackupError {
     /// There is no backup here.
     #[error("there is no backup of this vault in {}", .0.display())]
     NoBackup(PathBuf),
+    /// There may be a newer one among the files that were not looked at.
+    #[error("{} holds more than {max} files: move some away", .0.display(), max = crate::limits::BACKUP_FILES_MAX)]
+    TooManyFiles(PathBuf),
     /// Not a backup, or of a format that this version doesn't know.
     #[error("this is no backup that this version can read: {0}")]
     NotABackup(&'static str),

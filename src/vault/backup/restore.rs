@@ -162,7 +162,7 @@ pub fn drill(
 ) -> Result<Verified, BackupError> {
     let vault = SealFile::read(&house.keys_dir)?.vault();
     let ring = Keyring::look(&house.keys_dir, vault, root)?;
-    let file = newest(directory, vault)?;
+    let file = newest(directory, vault, house.clock.now())?;
     let backup = BackupReader::open(&file, &ring)?;
     let place = tempfile::Builder::new()
         .prefix("payvault-drill-")

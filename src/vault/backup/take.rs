@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::ids::{VaultId, letters, random};
 use crate::keys::KeyName;
 use crate::ledger::Checkpoint;
-use crate::limits::SPACE_RESERVE_BYTES;
+use crate::limits::{BACKUP_FILES_MAX, SPACE_RESERVE_BYTES};
 use crate::policy::{Denial, Rpc};
 use crate::store::durable::{create_directory, sync_directory};
 use crate::store::space;
@@ -62,24 +62,43 @@ fn name_of(vault: VaultId, begun_at: Timestamp) -> String {
     format!("{vault}-{time}.{EXTENSION}")
 }
 
-/// The newest backup of a vault in a directory, by its name.
+/// The newest backup of a vault in a directory, by the time in its header: a name is whatever
+/// somebody gave it. The header is bound to every chunk, so whoever opens the backup knows that the
+/// time is right. One that was begun later than `now` is left out, and the log says so.
 ///
 /// # Errors
-/// When there is none, or the directory can't be read.
-pub fn newest(directory: &Path, vault: VaultId) -> Result<PathBuf, BackupError> {
+/// When there is none, the directory can't be read or holds more than
+/// [`BACKUP_FILES_MAX`] files, or a file with the vault's name in front is no backup: it could be
+/// the newest.
+pub fn newest(directory: &Path, vault: VaultId, now: Timestamp) -> Result<PathBuf, BackupError> {
     let entries = std::fs::read_dir(directory).map_err(BackupError::io(directory))?;
     let begin = format!("{vault}-");
-    let mut newest: Option<String> = None;
-    for entry in entries.take(crate::limits::BACKUP_FILES_MAX) {
-        let name = entry.map_err(BackupError::io(directory))?.file_name();
-        let Some(name) = name.to_str() else { continue };
-        let own = name.starts_with(&begin) && name.ends_with(&format!(".{EXTENSION}"));
-        if own && newest.as_deref().is_none_or(|known| known < name) {
-            newest = Some(name.to_owned());
+    let mut newest: Option<(Timestamp, PathBuf)> = None;
+    for (number, entry) in entries.enumerate() {
+        if number >= BACKUP_FILES_MAX {
+            return Err(BackupError::TooManyFiles(directory.to_path_buf()));
+        }
+        let path = entry.map_err(BackupError::io(directory))?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let own = |name: &str| name.starts_with(&begin) && name.ends_with(&format!(".{EXTENSION}"));
+        if !name.is_some_and(own) {
+            continue;
+        }
+        let header = Header::read(&path).inspect_err(|error| {
+            tracing::error!(file = %path.display(), %error, "it has a backup's name, and can't be read");
+        })?;
+        if header.vault != vault || header.begun_at > now {
+            let begun_at = header.begun_at;
+            tracing::warn!(file = %path.display(), %begun_at, "left out: another vault's, or begun in the future");
+            continue;
+        }
+        let found = (header.begun_at, path);
+        if newest.as_ref().is_none_or(|known| *known < found) {
+            newest = Some(found);
         }
     }
     newest
-        .map(|name| directory.join(name))
+        .map(|(_, path)| path)
         .ok_or_else(|| BackupError::NoBackup(directory.to_path_buf()))
 }
 
