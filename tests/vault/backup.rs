@@ -13,7 +13,7 @@ use payvault::store::{
     Key, Limits, Reader, Round, RoundId, Row, Settled, Store, StoreError, space,
 };
 use payvault::vault::ExportRequest;
-use payvault::vault::backup::file::Header;
+use payvault::vault::backup::file::{BackupReader, Header};
 use payvault::vault::backup::restore::{Accepted, Loss, RestoredVault, drill, restore};
 use payvault::vault::backup::take::{Step, Taken};
 use payvault::vault::backup::{BackupError, Progress};
@@ -494,6 +494,17 @@ fn a_backup_is_in_the_ledger_and_one_is_taken_at_a_time() {
     home.clock.pass_ms(1);
     take(&home);
     assert_eq!(Header::read(&taken.file).expect("a header"), taken.header);
+    // A vault that is sealed while it is read back: the reading ends, and says why.
+    let reader = BackupReader::open(&taken.file, &home.ring()).expect("a backup");
+    reader
+        .read_back(&taken.trailer, || Ok(()))
+        .expect("as written");
+    let sealed = || Err(BackupError::Refused(Refusal::Sealed));
+    let stopped = reader.read_back(&taken.trailer, sealed);
+    assert!(matches!(
+        stopped,
+        Err(BackupError::Refused(Refusal::Sealed))
+    ));
 }
 
 /// A caller who leaves before the answer: what was begun is ended, in the ledger too, and the place
