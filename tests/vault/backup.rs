@@ -10,7 +10,8 @@ use payvault::store::EngineOptions;
 use payvault::store::memory::{Fault, Faults, MemoryDisk, MemoryStore};
 use payvault::store::sled::SledStore;
 use payvault::store::{
-    Key, Limits, Reader, Round, RoundId, Row, Settled, Store, StoreError, space,
+    CommitError, Key, Limits, Reader, Round, RoundId, Row, Settled, Store, StoreError, WriteSet,
+    space,
 };
 use payvault::vault::ExportRequest;
 use payvault::vault::backup::file::{BackupReader, Header};
@@ -21,7 +22,9 @@ use payvault::vault::command::{Admin, Caller, CodeStatus, Done, Refusal, Work};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 type Meddle = Box<dyn FnMut() + Send>;
 
@@ -48,11 +51,37 @@ impl Between {
 struct Meddled {
     store: MemoryStore,
     between: Between,
+    committed: Committed,
+}
+
+/// What is done when a round's rows can be read, and its committer doesn't know it yet.
+#[derive(Clone, Default)]
+struct Committed {
+    hook: Between,
+    /// Whether the last scan of a backup was.
+    read: Arc<AtomicBool>,
+}
+
+struct MeddledRound<'a> {
+    round: Box<dyn Round + 'a>,
+    hook: Between,
 }
 
 struct MeddledReader {
     reader: Arc<dyn Reader>,
     between: Between,
+    committed: Committed,
+}
+
+impl Round for MeddledRound<'_> {
+    fn read_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.round.read_many(keys)
+    }
+    fn commit(self: Box<Self>, id: RoundId, writes: &WriteSet) -> Result<(), CommitError> {
+        self.round.commit(id, writes)?;
+        self.hook.run();
+        Ok(())
+    }
 }
 
 impl Store for Meddled {
@@ -63,7 +92,10 @@ impl Store for Meddled {
         self.store.limits()
     }
     fn begin(&mut self) -> Result<Box<dyn Round + '_>, StoreError> {
-        self.store.begin()
+        Ok(Box::new(MeddledRound {
+            round: self.store.begin()?,
+            hook: self.committed.hook.clone(),
+        }))
     }
     fn settle(&mut self, id: RoundId) -> Result<Settled, StoreError> {
         self.store.settle(id)
@@ -75,6 +107,7 @@ impl Store for Meddled {
         Arc::new(MeddledReader {
             reader: self.store.reader(),
             between: self.between.clone(),
+            committed: self.committed.clone(),
         })
     }
 }
@@ -90,20 +123,30 @@ impl Reader for MeddledReader {
         // Small bites: more moments for rounds to fall between.
         let rows = self.reader.scan(from, to, limit.min(40))?;
         self.between.run();
+        if rows.is_empty() && to == [u8::MAX] {
+            self.committed.read.store(true, Ordering::SeqCst);
+        }
         Ok(rows)
     }
 }
 
 /// A home over such a store.
 fn meddled() -> (Home, Between) {
+    let (home, between, _) = meddled_twice();
+    (home, between)
+}
+
+fn meddled_twice() -> (Home, Between, Committed) {
     let mut home = Home::closed();
     let between = Between::default();
+    let committed = Committed::default();
     let store = Meddled {
         store: MemoryStore::on(&home.disk),
         between: between.clone(),
+        committed: committed.clone(),
     };
     home.reopen_over(Box::new(store)).expect("it opens");
-    (home, between)
+    (home, between, committed)
 }
 
 fn directory(home: &Home) -> PathBuf {
@@ -451,6 +494,68 @@ fn rounds_that_fall_between_the_rows_are_in_it_and_the_state_is_that_of_its_chec
     assert!(checked.entries > size);
 }
 
+/// A round whose rows were read, and of which nobody said yet that it is durable: the backup waits
+/// for that word, and holds that round's head.
+#[test]
+fn what_was_read_before_its_round_was_heard_of_is_covered_by_the_head() {
+    let (home, between, committed) = meddled_twice();
+    for _ in 0..40 {
+        home.card();
+    }
+    let visible = Arc::new(AtomicBool::new(false));
+    let until = |flag: &AtomicBool| {
+        let begun = Instant::now();
+        while !flag.load(Ordering::SeqCst) && begun.elapsed().as_secs() < 120 {
+            std::thread::yield_now();
+        }
+    };
+    let (vault, shop, terms) = (Arc::clone(home.vault()), home.caller("shop"), home.terms());
+    let (hook, read, seen) = (committed.hook, committed.read, visible.clone());
+    let asked: Arc<Mutex<Option<std::thread::JoinHandle<()>>>> = Arc::default();
+    let asking = Arc::clone(&asked);
+    between.set(Some(Box::new(move || {
+        let mut asking = asking.lock().expect("no panic");
+        if asking.is_some() {
+            return;
+        }
+        let (told, done) = (visible.clone(), Arc::clone(&read));
+        hook.set(Some(Box::new(move || {
+            told.store(true, Ordering::SeqCst);
+            until(&done);
+            // Time for a backup that doesn't wait to end.
+            for _ in 0..2_000 {
+                std::thread::yield_now();
+            }
+        })));
+        let (vault, shop) = (Arc::clone(&vault), shop.clone());
+        let work = Work::Open {
+            request: request(78),
+            terms: Box::new(terms.clone()),
+        };
+        *asking = Some(std::thread::spawn(move || {
+            let opened = RUNTIME.block_on(vault.ask(shop, work, u64::MAX));
+            assert!(opened.is_ok());
+        }));
+        until(&seen);
+    })));
+    let from = home.size();
+    let taken = take(&home);
+    between.set(None);
+    let asked = asked.lock().expect("no panic").take().expect("asked");
+    asked.join().expect("opened");
+    let opened = home
+        .ledger()
+        .into_iter()
+        .find(|entry| entry.index > from && entry.get("event") == "transaction_opened");
+    let opened = opened.expect("it is in the ledger").index;
+    assert!(taken.trailer.size > opened, "its head is an older one");
+    let work = tempfile::tempdir().expect("a directory");
+    let directory = directory(&home);
+    let root = shared_root();
+    let verified = drill(&home.house, root, &directory, work.path(), &mut quiet);
+    assert_eq!(verified.expect("sound").checked.findings_count, 0);
+}
+
 /// Who took it, when, and how it ended: before the first byte, and after the last.
 #[test]
 fn a_backup_is_in_the_ledger_and_one_is_taken_at_a_time() {
@@ -524,7 +629,7 @@ fn a_caller_who_leaves_early_leaves_no_begin_without_an_end() {
         })
         .await;
     });
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     // The key of backups, the begin, and the end.
     while home.size() < from + 3 {
         assert!(begun.elapsed().as_secs() < 120, "{:?}", home.brief(from));
