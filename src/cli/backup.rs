@@ -82,9 +82,13 @@ pub async fn online(args: BackupArgs, output: Output) -> Result<(), CliError> {
 /// # Errors
 /// When the vault can't be opened or the backup not be written.
 pub fn offline(args: BackupArgs, output: Output) -> Result<(), CliError> {
-    let config = args.settings.load()?;
-    let out = args.out.or_else(|| config.backup_dir.clone());
-    let directory = out.ok_or_else(|| {
+    let mut settings = args.settings;
+    if args.out.is_some() {
+        // Judged as backup_dir is: apart from the vault's own directories.
+        settings.backup_dir = args.out;
+    }
+    let config = settings.load()?;
+    let directory = config.backup_dir.clone().ok_or_else(|| {
         CliError::Usage("where to? Give --out DIR, or set backup_dir in the configuration".into())
     })?;
     let house = house(&config, Clock::system());

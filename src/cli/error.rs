@@ -152,6 +152,11 @@ impl CliError {
             CliError::Backup(BackupError::Loss { epoch, known, lost }) => {
                 error["loss"] = serde_json::json!({"epoch": epoch, "known": known, "lost": lost});
             }
+            CliError::Backup(BackupError::LossUnknown { begun_at, .. }) => {
+                error["loss"] = serde_json::json!({
+                    "lost": "unknown", "begun_at": begun_at.to_string(),
+                });
+            }
             CliError::Backup(BackupError::NotSound {
                 count, findings, ..
             }) => {
@@ -190,6 +195,7 @@ fn backup_exit_code(error: &BackupError) -> u8 {
         | BackupError::NotSound { .. }
         | BackupError::MarkForeign
         | BackupError::Loss { .. }
+        | BackupError::LossUnknown { .. }
         | BackupError::Rewritten { .. }
         | BackupError::Key(_)
         | BackupError::Mark(_)
@@ -197,6 +203,7 @@ fn backup_exit_code(error: &BackupError) -> u8 {
         BackupError::NotEmpty(_) | BackupError::NoBackup(_) => 2,
         BackupError::Io { .. }
         | BackupError::NoSpace(_)
+        | BackupError::TooManyFiles(_)
         | BackupError::Deaf(_)
         | BackupError::Refused(_)
         | BackupError::Store(_)

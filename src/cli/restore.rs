@@ -9,7 +9,7 @@ use super::progress::Progress;
 use super::settings::{SettingsArgs, house};
 use crate::api::proto;
 use crate::clock::Clock;
-use crate::vault::backup::restore::{Accepted, RestoredVault, Verified, drill, restore};
+use crate::vault::backup::restore::{Accepted, Loss, RestoredVault, Verified, drill, restore};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -32,14 +32,25 @@ pub struct RestoreArgs {
     /// The backup
     #[arg(long, value_name = "FILE", required = true)]
     from: Option<PathBuf>,
-    /// How many entries are lost, as the refusal without it says
-    #[arg(long, value_name = "N")]
-    accept_loss: Option<u64>,
+    /// How many entries are lost, as the refusal without it says: a number, or `unknown`
+    #[arg(long, value_name = "N", value_parser = loss)]
+    accept_loss: Option<Loss>,
     /// How many findings of the check are accepted, as the refusal without it says
     #[arg(long, value_name = "N")]
     accept_findings: Option<u64>,
     #[command(flatten)]
     settings: SettingsArgs,
+}
+
+/// A number of entries, or that nobody knows it.
+fn loss(text: &str) -> Result<Loss, String> {
+    match text {
+        "unknown" => Ok(Loss::Unknown),
+        number => number
+            .parse()
+            .map(Loss::Entries)
+            .map_err(|_| "neither a number nor `unknown`".to_owned()),
+    }
 }
 
 /// What is done about a restore afterwards.
@@ -114,14 +125,19 @@ pub fn run(args: RestoreArgs, output: Output) -> Result<(), CliError> {
             "missing     {}",
             missing
                 .as_deref()
-                .unwrap_or("unknown: there was no high-water mark")
+                .unwrap_or("unknown: no high-water mark says")
         )?;
         writeln!(out, "new epoch   {}", restored.epoch)?;
         writeln!(out, "new key     {}", restored.verifier)
     })?;
+    if let Some(why) = &restored.mark_late {
+        output::note(format_args!(
+            "The database is restored, but its high-water mark could not be written: {why}. Leave the old mark where it is; it is written anew at the next start."
+        ));
+    }
     if !output.json {
         output::note(
-            "Give the new key to the auditors. Start the vault. Principals, secrets and allowances are the backup's: look whether somebody was disabled since. Tokens from before are not redeemed until two operators confirm: payvault restore confirm",
+            "Give the new key to the auditors. Start the vault where only operators reach it (listen on 127.0.0.1). Principals, secrets and allowances are the backup's: before you let callers in, disable again who was disabled since. Tokens from before are not redeemed until two operators confirm: payvault restore confirm",
         );
     }
     Ok(())
@@ -133,6 +149,7 @@ fn restored_document(restored: &RestoredVault) -> Value {
     json["new_epoch"] = json!(restored.epoch);
     json["missing"] = json!(restored.missing);
     json["ledger_key"] = json!(restored.verifier);
+    json["mark_late"] = json!(restored.mark_late);
     json
 }
 

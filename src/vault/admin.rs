@@ -404,6 +404,12 @@ impl Batch<'_> {
                     ("old_size", closed.size.to_string()),
                 ];
                 entry.detail = about.into_iter().collect();
+                if let Some((epoch, size, root)) = &opened.known {
+                    entry.detail.insert("known_epoch", epoch.to_string());
+                    let root = crate::ledger::to_base64(root);
+                    entry.detail.insert("known_root", root);
+                    entry.detail.insert("known_size", size.to_string());
+                }
                 if opened.findings > 0 {
                     entry.detail.insert("findings", opened.findings.to_string());
                 }

@@ -233,6 +233,8 @@ pub struct EpochOpened {
     pub backup: String,
     /// How many entries were known beyond the backup; none when nobody knows.
     pub missing: Option<u64>,
+    /// Epoch, size and root of the last checkpoint that was known: the mark's, if there was one.
+    pub known: Option<(u32, u64, [u8; 32])>,
     /// How many findings of the check were accepted.
     pub findings: u64,
     /// Where the old epoch ended.

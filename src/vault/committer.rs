@@ -317,7 +317,11 @@ impl Committer {
         let effects = std::mem::take(&mut batch.effects);
         drop(batch);
         drop(tree);
+        self.shared.tee.committing();
         let outcome = round.commit(id, &writes);
+        if let Err(CommitError::Conflict | CommitError::Full) = &outcome {
+            self.shared.tee.absent();
+        }
         drop(ring);
         let durable = match self.settle(outcome, id) {
             Ok(durable) => durable,

@@ -195,7 +195,11 @@ async fn what_was_backed_up_under_load_is_served_again() {
     let (code, checked) = offline(&dir, &["check"]).await;
     assert_eq!(code, Some(0), "{checked}");
 
-    // Offline, and a drill of that one.
+    // Offline, and a drill of that one. Not into the vault's own directories.
+    let own = dir.join("data/backups");
+    let out = own.to_str().expect("a path");
+    let (code, told) = offline(&dir, &["backup", "--offline", "--out", out]).await;
+    assert!(code != Some(0) && !own.exists(), "{told}");
     let (code, second) = offline(&dir, &["backup", "--offline"]).await;
     assert_eq!(code, Some(0), "{second}");
     assert!(Path::new(second["file"].as_str().expect("a path")).exists());

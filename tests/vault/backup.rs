@@ -10,17 +10,21 @@ use payvault::store::EngineOptions;
 use payvault::store::memory::{Fault, Faults, MemoryDisk, MemoryStore};
 use payvault::store::sled::SledStore;
 use payvault::store::{
-    Key, Limits, Reader, Round, RoundId, Row, Settled, Store, StoreError, space,
+    CommitError, Key, Limits, Reader, Round, RoundId, Row, Settled, Store, StoreError, WriteSet,
+    space,
 };
 use payvault::vault::ExportRequest;
-use payvault::vault::backup::file::Header;
-use payvault::vault::backup::restore::{Accepted, RestoredVault, drill, restore};
+use payvault::vault::backup::file::{BackupReader, Header};
+use payvault::vault::backup::restore::{Accepted, Loss, RestoredVault, drill, restore};
 use payvault::vault::backup::take::{Step, Taken};
 use payvault::vault::backup::{BackupError, Progress};
 use payvault::vault::command::{Admin, Caller, CodeStatus, Done, Refusal, Work};
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 type Meddle = Box<dyn FnMut() + Send>;
 
@@ -47,11 +51,37 @@ impl Between {
 struct Meddled {
     store: MemoryStore,
     between: Between,
+    committed: Committed,
+}
+
+/// What is done when a round's rows can be read, and its committer doesn't know it yet.
+#[derive(Clone, Default)]
+struct Committed {
+    hook: Between,
+    /// Whether the last scan of a backup was.
+    read: Arc<AtomicBool>,
+}
+
+struct MeddledRound<'a> {
+    round: Box<dyn Round + 'a>,
+    hook: Between,
 }
 
 struct MeddledReader {
     reader: Arc<dyn Reader>,
     between: Between,
+    committed: Committed,
+}
+
+impl Round for MeddledRound<'_> {
+    fn read_many(&mut self, keys: &[Key]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        self.round.read_many(keys)
+    }
+    fn commit(self: Box<Self>, id: RoundId, writes: &WriteSet) -> Result<(), CommitError> {
+        self.round.commit(id, writes)?;
+        self.hook.run();
+        Ok(())
+    }
 }
 
 impl Store for Meddled {
@@ -62,7 +92,10 @@ impl Store for Meddled {
         self.store.limits()
     }
     fn begin(&mut self) -> Result<Box<dyn Round + '_>, StoreError> {
-        self.store.begin()
+        Ok(Box::new(MeddledRound {
+            round: self.store.begin()?,
+            hook: self.committed.hook.clone(),
+        }))
     }
     fn settle(&mut self, id: RoundId) -> Result<Settled, StoreError> {
         self.store.settle(id)
@@ -74,6 +107,7 @@ impl Store for Meddled {
         Arc::new(MeddledReader {
             reader: self.store.reader(),
             between: self.between.clone(),
+            committed: self.committed.clone(),
         })
     }
 }
@@ -89,20 +123,30 @@ impl Reader for MeddledReader {
         // Small bites: more moments for rounds to fall between.
         let rows = self.reader.scan(from, to, limit.min(40))?;
         self.between.run();
+        if rows.is_empty() && to == [u8::MAX] {
+            self.committed.read.store(true, Ordering::SeqCst);
+        }
         Ok(rows)
     }
 }
 
 /// A home over such a store.
 fn meddled() -> (Home, Between) {
+    let (home, between, _) = meddled_twice();
+    (home, between)
+}
+
+fn meddled_twice() -> (Home, Between, Committed) {
     let mut home = Home::closed();
     let between = Between::default();
+    let committed = Committed::default();
     let store = Meddled {
         store: MemoryStore::on(&home.disk),
         between: between.clone(),
+        committed: committed.clone(),
     };
     home.reopen_over(Box::new(store)).expect("it opens");
-    (home, between)
+    (home, between, committed)
 }
 
 fn directory(home: &Home) -> PathBuf {
@@ -144,9 +188,14 @@ const NOTHING: Accepted = Accepted {
     findings: None,
 };
 
+const UNKNOWN: Accepted = Accepted {
+    loss: Some(Loss::Unknown),
+    findings: None,
+};
+
 fn losing(entries: u64) -> Accepted {
     Accepted {
-        loss: Some(entries),
+        loss: Some(Loss::Entries(entries)),
         findings: None,
     }
 }
@@ -191,6 +240,12 @@ fn listing(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         }
     }
     found
+}
+
+fn put_back(files: &BTreeMap<PathBuf, Vec<u8>>) {
+    for (path, bytes) in files {
+        std::fs::write(path, bytes).expect("put back");
+    }
 }
 
 /// What must be as it was when a restore is refused.
@@ -393,6 +448,14 @@ fn rounds_that_fall_between_the_rows_are_in_it_and_the_state_is_that_of_its_chec
         first.contains(&format!("missing\\\":\\\"{lost}\\\"")),
         "{first}"
     );
+    // And the last checkpoint that was known: the mark's.
+    let known = size + lost;
+    assert!(
+        first.contains(&format!("known_size\\\":\\\"{known}\\\"")),
+        "{first}"
+    );
+    assert!(first.contains("known_epoch\\\":\\\"1\\\""), "{first}");
+    assert!(first.contains("known_root"), "{first}");
     assert_eq!(denial(export(&home, Some(9))), Denial::InvalidRequest);
 
     // What was lost is unknown; what was kept waits for two.
@@ -429,6 +492,68 @@ fn rounds_that_fall_between_the_rows_are_in_it_and_the_state_is_that_of_its_chec
     let checked = payvault::vault::check(&home.house, shared_root()).expect("it opens");
     assert_eq!(checked.findings, Vec::<String>::new());
     assert!(checked.entries > size);
+}
+
+/// A round whose rows were read, and of which nobody said yet that it is durable: the backup waits
+/// for that word, and holds that round's head.
+#[test]
+fn what_was_read_before_its_round_was_heard_of_is_covered_by_the_head() {
+    let (home, between, committed) = meddled_twice();
+    for _ in 0..40 {
+        home.card();
+    }
+    let visible = Arc::new(AtomicBool::new(false));
+    let until = |flag: &AtomicBool| {
+        let begun = Instant::now();
+        while !flag.load(Ordering::SeqCst) && begun.elapsed().as_secs() < 120 {
+            std::thread::yield_now();
+        }
+    };
+    let (vault, shop, terms) = (Arc::clone(home.vault()), home.caller("shop"), home.terms());
+    let (hook, read, seen) = (committed.hook, committed.read, visible.clone());
+    let asked: Arc<Mutex<Option<std::thread::JoinHandle<()>>>> = Arc::default();
+    let asking = Arc::clone(&asked);
+    between.set(Some(Box::new(move || {
+        let mut asking = asking.lock().expect("no panic");
+        if asking.is_some() {
+            return;
+        }
+        let (told, done) = (visible.clone(), Arc::clone(&read));
+        hook.set(Some(Box::new(move || {
+            told.store(true, Ordering::SeqCst);
+            until(&done);
+            // Time for a backup that doesn't wait to end.
+            for _ in 0..2_000 {
+                std::thread::yield_now();
+            }
+        })));
+        let (vault, shop) = (Arc::clone(&vault), shop.clone());
+        let work = Work::Open {
+            request: request(78),
+            terms: Box::new(terms.clone()),
+        };
+        *asking = Some(std::thread::spawn(move || {
+            let opened = RUNTIME.block_on(vault.ask(shop, work, u64::MAX));
+            assert!(opened.is_ok());
+        }));
+        until(&seen);
+    })));
+    let from = home.size();
+    let taken = take(&home);
+    between.set(None);
+    let asked = asked.lock().expect("no panic").take().expect("asked");
+    asked.join().expect("opened");
+    let opened = home
+        .ledger()
+        .into_iter()
+        .find(|entry| entry.index > from && entry.get("event") == "transaction_opened");
+    let opened = opened.expect("it is in the ledger").index;
+    assert!(taken.trailer.size > opened, "its head is an older one");
+    let work = tempfile::tempdir().expect("a directory");
+    let directory = directory(&home);
+    let root = shared_root();
+    let verified = drill(&home.house, root, &directory, work.path(), &mut quiet);
+    assert_eq!(verified.expect("sound").checked.findings_count, 0);
 }
 
 /// Who took it, when, and how it ended: before the first byte, and after the last.
@@ -474,6 +599,45 @@ fn a_backup_is_in_the_ledger_and_one_is_taken_at_a_time() {
     home.clock.pass_ms(1);
     take(&home);
     assert_eq!(Header::read(&taken.file).expect("a header"), taken.header);
+    // A vault that is sealed while it is read back: the reading ends, and says why.
+    let reader = BackupReader::open(&taken.file, &home.ring()).expect("a backup");
+    reader
+        .read_back(&taken.trailer, || Ok(()))
+        .expect("as written");
+    let sealed = || Err(BackupError::Refused(Refusal::Sealed));
+    let stopped = reader.read_back(&taken.trailer, sealed);
+    assert!(matches!(
+        stopped,
+        Err(BackupError::Refused(Refusal::Sealed))
+    ));
+}
+
+/// A caller who leaves before the answer: what was begun is ended, in the ledger too, and the place
+/// is free for the next.
+#[test]
+fn a_caller_who_leaves_early_leaves_no_begin_without_an_end() {
+    let home = Home::new();
+    home.card();
+    let (caller, directory) = (home.caller("ann"), directory(&home));
+    let from = home.size();
+    RUNTIME.block_on(async {
+        let mut asked = Box::pin(home.vault().backup(caller, &directory, u64::MAX));
+        std::future::poll_fn(|context| {
+            // Asked, and not awaited.
+            let _ = asked.as_mut().poll(context);
+            std::task::Poll::Ready(())
+        })
+        .await;
+    });
+    let begun = Instant::now();
+    // The key of backups, the begin, and the end.
+    while home.size() < from + 3 {
+        assert!(begun.elapsed().as_secs() < 120, "{:?}", home.brief(from));
+        std::thread::yield_now();
+    }
+    assert_eq!(home.brief(from).last().expect("entries"), "backup_ended");
+    home.clock.pass_ms(1);
+    take(&home);
 }
 
 #[test]
@@ -647,7 +811,7 @@ fn wrong_keys_and_places_are_refused() {
     for path in marks.keys() {
         std::fs::remove_file(path).expect("removed");
     }
-    let refused = bring_back(&home, &taken.file, NOTHING);
+    let refused = bring_back(&home, &taken.file, UNKNOWN);
     assert!(matches!(refused, Err(BackupError::KeyringOlder { .. })));
     put(&marks);
     assert_eq!(around(&home), before);
@@ -670,11 +834,25 @@ fn wrong_keys_and_places_are_refused() {
     for path in marks.keys() {
         std::fs::remove_file(path).expect("removed");
     }
-    let restored = bring_back(&home, &taken.file, NOTHING).expect("restored");
-    assert_eq!(restored.missing, None);
+    let begun = taken.header.begun_at;
+    for known in [NOTHING, losing(0), losing(lost)] {
+        let refused = bring_back(&home, &taken.file, known).err();
+        let Some(BackupError::LossUnknown { begun_at, .. }) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(begun_at, begun);
+    }
+    // No directory is no mark, and no way around it.
+    let mut house = home.house.clone();
+    house.mark_dir = house.mark_dir.join("elsewhere");
+    let refused = restore(&house, shared_root(), &taken.file, NOTHING, &mut quiet);
+    assert!(matches!(refused, Err(BackupError::LossUnknown { .. })));
+    let restored = bring_back(&home, &taken.file, UNKNOWN).expect("restored");
+    assert_eq!((restored.missing, restored.mark_late), (None, None));
     reopen(&mut home);
     let text = String::from_utf8(export(&home, None).expect("an export")).expect("text");
     assert!(text.contains("missing\\\":\\\"unknown"), "{text}");
+    assert!(!text.contains("known_size"), "{text}");
 }
 
 /// A vault of other keys.
@@ -713,6 +891,7 @@ fn restored_twice_no_epoch_is_used_again_and_no_old_action_confirms() {
     let (transaction, token) = home.card();
     let first = take(&home);
     home.close();
+    let marks_of_1 = listing(&home.house.mark_dir);
     let lost = home_loss(&home, &first);
     bring_back(&home, &first.file, losing(lost)).expect("restored");
     reopen(&mut home);
@@ -725,6 +904,14 @@ fn restored_twice_no_epoch_is_used_again_and_no_old_action_confirms() {
     home.close();
     std::fs::remove_dir_all(home.house.db_dir()).expect("lost");
     let lost = home_loss(&home, &second);
+    // A mark of the first epoch says nothing of the second one's entries.
+    let marks_of_2 = listing(&home.house.mark_dir);
+    put_back(&marks_of_1);
+    for known in [NOTHING, losing(0)] {
+        let refused = bring_back(&home, &second.file, known);
+        assert!(matches!(refused, Err(BackupError::LossUnknown { .. })));
+    }
+    put_back(&marks_of_2);
     let restored = bring_back(&home, &second.file, losing(lost)).expect("restored");
     assert_eq!(restored.epoch, 3);
     reopen(&mut home);
@@ -801,7 +988,7 @@ fn a_drill_verifies_the_newest_and_leaves_nothing_even_beside_a_serving_vault() 
         )
     };
     assert!(matches!(run(), Err(BackupError::Io { .. })));
-    take(&home);
+    let older = take(&home);
     home.card();
     home.clock.pass_ms(1_000);
     let newest = take(&home);
@@ -815,6 +1002,22 @@ fn a_drill_verifies_the_newest_and_leaves_nothing_even_beside_a_serving_vault() 
     assert!(before == (listing(&home.house.keys_dir), listing(&directory(&home))));
     // The vault goes on as before.
     home.card();
+
+    // An older one under a newer name is still the older one.
+    let vault = newest.header.vault;
+    let posing = directory(&home).join(format!("{vault}-99991231T235959999Z.pvbackup"));
+    std::fs::copy(&older.file, &posing).expect("copied");
+    assert_eq!(run().expect("sound").file, newest.file);
+    // One from the future is none, and one that can't be read could be the newest.
+    let mut bytes = std::fs::read(&newest.file).expect("a file");
+    bytes[50] ^= 1;
+    std::fs::write(&posing, &bytes).expect("written");
+    let future = Header::read(&posing).expect("a header");
+    assert!(future.begun_at > home.house.clock.now());
+    assert_eq!(run().expect("sound").file, newest.file);
+    std::fs::write(&posing, &bytes[..60]).expect("written");
+    assert!(matches!(run(), Err(BackupError::NotABackup(_))));
+    std::fs::remove_file(&posing).expect("removed");
 
     let mut bytes = std::fs::read(&newest.file).expect("a file");
     let middle = bytes.len() / 2;

@@ -109,6 +109,11 @@ impl Header {
         Ok(header)
     }
 
+    /// What the keys of its chunks are bound to.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        Sha256::digest(self.encode()).into()
+    }
+
     /// The backup's id in letters.
     pub fn id_text(&self) -> String {
         letters(&self.id)
@@ -191,20 +196,17 @@ pub struct BackupWriter {
 }
 
 impl BackupWriter {
-    /// Begins a file at `path`, which must not exist; its owner alone can read it.
+    /// Begins a file at `path`, which must not exist; its owner alone can read it. `key` is the one
+    /// of this header.
     ///
     /// # Errors
-    /// When the file can't be made, or the key doesn't seal.
+    /// When the file can't be made.
     pub fn begin(
         path: &Path,
         header: &Header,
-        ring: &Keyring,
+        key: BackupKey,
     ) -> Result<BackupWriter, BackupError> {
         let bytes = header.encode();
-        let digest = Sha256::digest(&bytes).into();
-        let key = ring
-            .seals_backup(header.key, &header.id, digest)
-            .map_err(BackupError::Sealed)?;
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -241,11 +243,7 @@ impl BackupWriter {
         Ok(())
     }
 
-    /// Hands what was gathered to the system, so that a reader finds it.
-    ///
-    /// # Errors
-    /// When the file can't be written.
-    pub fn flush(&mut self) -> Result<(), BackupError> {
+    fn flush(&mut self) -> Result<(), BackupError> {
         self.file.flush().map_err(BackupError::io(&self.path))
     }
 
@@ -362,6 +360,18 @@ impl BackupReader {
         })
     }
 
+    /// A reader of a file that is being written, with the key of its header: the keyring isn't
+    /// needed again.
+    pub(super) fn of_own(path: &Path, header: Header, key: BackupKey) -> BackupReader {
+        BackupReader {
+            path: path.to_path_buf(),
+            header,
+            key,
+            // What was sealed by this very process can't be newer than its keyring.
+            keyring_generation: u64::MAX,
+        }
+    }
+
     /// Reads the whole file and gives each record to `each`. Everything is verified: every chunk
     /// and its place, the number of records, their digest, and that nothing follows; but a record
     /// is given out as soon as its own chunk opened, so nothing final may rest on one before this
@@ -423,11 +433,16 @@ impl BackupReader {
     }
 
     /// Reads a file that was just written, from the disk rather than from memory, and holds it
-    /// against the trailer that it was written with.
+    /// against the trailer that it was written with. `go_on` is asked at each record, and its error
+    /// ends the reading.
     ///
     /// # Errors
-    /// [`BackupError::NotAsWritten`].
-    pub fn read_back(&self, written: &Trailer) -> Result<(), BackupError> {
+    /// [`BackupError::NotAsWritten`], and what `go_on` says.
+    pub fn read_back(
+        &self,
+        written: &Trailer,
+        go_on: impl Fn() -> Result<(), BackupError>,
+    ) -> Result<(), BackupError> {
         let wrong = |why: String| BackupError::NotAsWritten {
             path: self.path.clone(),
             why,
@@ -436,8 +451,11 @@ impl BackupReader {
             .and_then(|file| forget_cached(&file))
             .map_err(BackupError::io(&self.path))?;
         let trailer = self
-            .read(|_| Ok(()), &mut |_| ())
-            .map_err(|error| wrong(error.to_string()))?;
+            .read(|_| go_on(), &mut |_| ())
+            .map_err(|error| match error {
+                BackupError::Refused(_) => error,
+                error => wrong(error.to_string()),
+            })?;
         if trailer != *written {
             return Err(wrong("it ends otherwise".to_owned()));
         }

@@ -15,6 +15,7 @@ use super::command::Refusal;
 use super::load::LoadError;
 use super::open::OpenError;
 use super::tee::Deaf;
+use crate::clock::Timestamp;
 use crate::keys::{EnvelopeError, KeyError};
 use crate::store::{CommitError, MarkError, StoreError};
 use std::path::{Path, PathBuf};
@@ -64,6 +65,9 @@ pub enum BackupError {
     /// There is no backup here.
     #[error("there is no backup of this vault in {}", .0.display())]
     NoBackup(PathBuf),
+    /// There may be a newer one among the files that were not looked at.
+    #[error("{} holds more than {max} files: move some away", .0.display(), max = crate::limits::BACKUP_FILES_MAX)]
+    TooManyFiles(PathBuf),
     /// Not a backup, or of a format that this version doesn't know.
     #[error("this is no backup that this version can read: {0}")]
     NotABackup(&'static str),
@@ -134,6 +138,16 @@ pub enum BackupError {
         known: u64,
         /// Entries that the backup has not.
         lost: u64,
+    },
+    /// Entries may be lost, and nobody can say how many.
+    #[error(
+        "{why}, so nobody knows what is missing after this backup, which was begun at {begun_at}. Look for the mark and for newer backups; otherwise give --accept-loss unknown"
+    )]
+    LossUnknown {
+        /// Why nobody knows.
+        why: &'static str,
+        /// When the backup was begun.
+        begun_at: Timestamp,
     },
     /// The mark knows another history than the backup's.
     #[error(

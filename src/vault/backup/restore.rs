@@ -5,7 +5,7 @@
 use super::super::check::{Checked, walk};
 use super::super::command::{EpochOpened, Note, Work};
 use super::super::committer::Committer;
-use super::super::epochs::ClosedEpoch;
+use super::super::epochs::{ClosedEpoch, closed_epochs, tree_of};
 use super::super::head::{Head, Restored};
 use super::super::load::{LoadError, Loaded, Tiles, load, torn_rows};
 use super::super::open::{House, OpenError, run_inline, share};
@@ -30,11 +30,20 @@ use std::sync::Arc;
 const BATCH_ROWS: usize = limits::ROUND_ROWS_MAX / 2;
 const BATCH_BYTES: usize = limits::ROUND_BYTES_MAX / 2;
 
+/// How many entries are lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// So many are known to have been.
+    Entries(u64),
+    /// Nobody knows.
+    Unknown,
+}
+
 /// What an operator accepts, by its number: nothing is waved through by a flag alone.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Accepted {
     /// Entries that are lost.
-    pub loss: Option<u64>,
+    pub loss: Option<Loss>,
     /// Findings of the check.
     pub findings: Option<u64>,
 }
@@ -61,10 +70,13 @@ pub struct RestoredVault {
     pub vault: VaultId,
     /// The new epoch.
     pub epoch: u32,
-    /// Entries that the mark knew beyond the backup; none when there was no mark.
+    /// Entries that the mark knew beyond the backup; none when nobody knows.
     pub missing: Option<u64>,
     /// The new epoch's public key.
     pub verifier: String,
+    /// Why the new epoch's mark could not be written, if it couldn't: everything else is in place,
+    /// and the next start writes it.
+    pub mark_late: Option<String>,
 }
 
 /// Restores a backup into the house's empty data directory, and opens a new epoch. The vault is
@@ -73,7 +85,8 @@ pub struct RestoredVault {
 ///
 /// # Errors
 /// What is wrong with the backup, the directories, the keys or the mark; the data directory is
-/// then as it was.
+/// then as it was, unless the very last step fails: the flush of its name. A mark that can't be
+/// written once the database is in place is no error, but [`RestoredVault::mark_late`].
 pub fn restore(
     house: &House,
     root: &RootKey,
@@ -89,7 +102,7 @@ pub fn restore(
     let backup = BackupReader::open(from, &ring)?;
     // Once for itself: a damaged file is refused before anything at all is made.
     let trailer = backup.read(|_| Ok(()), progress)?;
-    let missing = judge_loss(mark.as_ref(), &trailer, accepted)?;
+    let missing = judge_loss(mark.as_ref(), &backup.header, &trailer, accepted)?;
 
     let beside = Beside::make(house)?;
     let mut store = house.open_store_in(&beside.directory, false)?;
@@ -97,21 +110,23 @@ pub fn restore(
     let (loaded, checked) = verify(store.reader().as_ref(), &ring, &trailer)?;
     accept_findings(&checked, accepted)?;
     let reader = store.reader();
-    compare_with_mark(mark.as_ref(), &trailer, &loaded, reader.as_ref())?;
+    compare_with_mark(mark.as_ref(), &trailer, &loaded, reader.as_ref(), &ring)?;
     drop(reader);
 
     let opened = EpochOpened {
         backup: backup.header.id_text(),
         missing,
+        known: mark.as_ref().map(|m| (m.epoch, m.size, m.root)),
         findings: checked.findings_count,
         closed: closed(&loaded.head, &trailer),
     };
     let mut first = open_epoch(house, ring, store, loaded, mark.as_ref(), opened)?;
+    let mut mark_late = None;
     if mark.is_some() {
-        // The new head knows this mark: should the power go before it is overwritten, opening does
-        // that.
+        // The new head knows this mark: should the power go before it is overwritten, or it can't
+        // be, opening does that.
         beside.move_into_place(&house.db_dir())?;
-        first.publish()?;
+        mark_late = first.publish().err().map(|error| error.to_string());
     } else {
         // Nothing is lost by writing it first, and a database without a mark would be refused.
         first.publish()?;
@@ -128,6 +143,7 @@ pub fn restore(
         epoch: first.head.epoch,
         missing,
         verifier: first.verifier,
+        mark_late,
     })
 }
 
@@ -146,7 +162,7 @@ pub fn drill(
 ) -> Result<Verified, BackupError> {
     let vault = SealFile::read(&house.keys_dir)?.vault();
     let ring = Keyring::look(&house.keys_dir, vault, root)?;
-    let file = newest(directory, vault)?;
+    let file = newest(directory, vault, house.clock.now())?;
     let backup = BackupReader::open(&file, &ring)?;
     let place = tempfile::Builder::new()
         .prefix("payvault-drill-")
@@ -214,20 +230,33 @@ fn read_mark(house: &House, ring: &Keyring) -> Result<Option<Mark>, BackupError>
     Ok(mark)
 }
 
-/// How many entries the mark knows beyond the backup; none when there is no mark. Of a mark of a
+/// How many entries the mark knows beyond the backup; none when nobody knows: without a mark, and
+/// with one of an epoch before the backup's, which says nothing of the backup's own. Of a mark of a
 /// later epoch all entries are lost, and of the time between the epochs nobody knows.
 fn judge_loss(
     mark: Option<&Mark>,
+    header: &Header,
     trailer: &Trailer,
     accepted: Accepted,
 ) -> Result<Option<u64>, BackupError> {
-    let Some(mark) = mark else { return Ok(None) };
+    let unknown = |why| match accepted.loss {
+        Some(Loss::Unknown) => Ok(None),
+        _ => Err(BackupError::LossUnknown {
+            why,
+            begun_at: header.begun_at,
+        }),
+    };
+    let Some(mark) = mark else {
+        return unknown("there is no high-water mark in mark_dir");
+    };
     let lost = match mark.epoch.cmp(&trailer.epoch) {
-        std::cmp::Ordering::Less => 0,
+        std::cmp::Ordering::Less => {
+            return unknown("the high-water mark is of an epoch before the backup's");
+        }
         std::cmp::Ordering::Equal => mark.size.saturating_sub(trailer.size),
         std::cmp::Ordering::Greater => mark.size,
     };
-    if lost > 0 && accepted.loss != Some(lost) {
+    if lost > 0 && accepted.loss != Some(Loss::Entries(lost)) {
         return Err(BackupError::Loss {
             epoch: mark.epoch,
             known: mark.size,
@@ -323,18 +352,28 @@ fn accept_findings(checked: &Checked, accepted: Accepted) -> Result<(), BackupEr
     })
 }
 
-/// A mark that the backup covers must be of the backup's history.
+/// A mark that the backup covers must be of the backup's history: of its own epoch, or of one that
+/// it has closed.
 fn compare_with_mark(
     mark: Option<&Mark>,
     trailer: &Trailer,
     loaded: &Loaded,
     reader: &dyn Reader,
+    ring: &Keyring,
 ) -> Result<(), BackupError> {
-    let covered = mark.filter(|m| m.epoch == trailer.epoch && m.size <= trailer.size);
-    let Some(mark) = covered else { return Ok(()) };
-    let root = loaded
-        .tree
-        .root_at(mark.size, &Tiles(reader, trailer.epoch))
+    let Some(mark) = mark else { return Ok(()) };
+    let earlier = closed_epochs(reader, ring)?;
+    let earlier = earlier.iter().find(|closed| closed.epoch == mark.epoch);
+    let (size, tree) = match earlier {
+        _ if mark.epoch == trailer.epoch => (trailer.size, &loaded.tree),
+        Some(closed) => (closed.size, &tree_of(reader, closed)?),
+        None => return Ok(()),
+    };
+    if mark.size > size {
+        return Ok(());
+    }
+    let root = tree
+        .root_at(mark.size, &Tiles(reader, mark.epoch))
         .map_err(LoadError::Tree)?;
     if root != mark.root {
         return Err(BackupError::Rewritten { size: mark.size });

@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::ids::{VaultId, letters, random};
 use crate::keys::KeyName;
 use crate::ledger::Checkpoint;
-use crate::limits::SPACE_RESERVE_BYTES;
+use crate::limits::{BACKUP_FILES_MAX, SPACE_RESERVE_BYTES};
 use crate::policy::{Denial, Rpc};
 use crate::store::durable::{create_directory, sync_directory};
 use crate::store::space;
@@ -62,24 +62,43 @@ fn name_of(vault: VaultId, begun_at: Timestamp) -> String {
     format!("{vault}-{time}.{EXTENSION}")
 }
 
-/// The newest backup of a vault in a directory, by its name.
+/// The newest backup of a vault in a directory, by the time in its header: a name is whatever
+/// somebody gave it. The header is bound to every chunk, so whoever opens the backup knows that the
+/// time is right. One that was begun later than `now` is left out, and the log says so.
 ///
 /// # Errors
-/// When there is none, or the directory can't be read.
-pub fn newest(directory: &Path, vault: VaultId) -> Result<PathBuf, BackupError> {
+/// When there is none, the directory can't be read or holds more than
+/// [`BACKUP_FILES_MAX`] files, or a file with the vault's name in front is no backup: it could be
+/// the newest.
+pub fn newest(directory: &Path, vault: VaultId, now: Timestamp) -> Result<PathBuf, BackupError> {
     let entries = std::fs::read_dir(directory).map_err(BackupError::io(directory))?;
     let begin = format!("{vault}-");
-    let mut newest: Option<String> = None;
-    for entry in entries.take(crate::limits::BACKUP_FILES_MAX) {
-        let name = entry.map_err(BackupError::io(directory))?.file_name();
-        let Some(name) = name.to_str() else { continue };
-        let own = name.starts_with(&begin) && name.ends_with(&format!(".{EXTENSION}"));
-        if own && newest.as_deref().is_none_or(|known| known < name) {
-            newest = Some(name.to_owned());
+    let mut newest: Option<(Timestamp, PathBuf)> = None;
+    for (number, entry) in entries.enumerate() {
+        if number >= BACKUP_FILES_MAX {
+            return Err(BackupError::TooManyFiles(directory.to_path_buf()));
+        }
+        let path = entry.map_err(BackupError::io(directory))?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let own = |name: &str| name.starts_with(&begin) && name.ends_with(&format!(".{EXTENSION}"));
+        if !name.is_some_and(own) {
+            continue;
+        }
+        let header = Header::read(&path).inspect_err(|error| {
+            tracing::error!(file = %path.display(), %error, "it has a backup's name, and can't be read");
+        })?;
+        if header.vault != vault || header.begun_at > now {
+            let begun_at = header.begun_at;
+            tracing::warn!(file = %path.display(), %begun_at, "left out: another vault's, or begun in the future");
+            continue;
+        }
+        let found = (header.begun_at, path);
+        if newest.as_ref().is_none_or(|known| *known < found) {
+            newest = Some(found);
         }
     }
     newest
-        .map(|name| directory.join(name))
+        .map(|(_, path)| path)
         .ok_or_else(|| BackupError::NoBackup(directory.to_path_buf()))
 }
 
@@ -93,6 +112,20 @@ impl Vault {
         self: &Arc<Self>,
         caller: Caller,
         directory: &Path,
+        deadline_ms: u64,
+    ) -> Result<mpsc::Receiver<Step>, Refusal> {
+        // A task of its own: a caller who leaves before the entry is durable leaves no begin
+        // without an end.
+        let begin = Arc::clone(self).begin_backup(caller, directory.to_path_buf(), deadline_ms);
+        tokio::spawn(begin)
+            .await
+            .unwrap_or(Err(Refusal::Unavailable("the backup could not be begun")))
+    }
+
+    async fn begin_backup(
+        self: Arc<Self>,
+        caller: Caller,
+        directory: PathBuf,
         deadline_ms: u64,
     ) -> Result<mpsc::Receiver<Step>, Refusal> {
         // Before anything is read: no round may be missed. The entry's own round is the first
@@ -116,8 +149,8 @@ impl Vault {
             return Err(Refusal::Unavailable("a backup got another answer"));
         };
         let job = Job {
-            vault: Arc::clone(self),
-            directory: directory.to_path_buf(),
+            vault: self,
+            directory,
             id,
             begun_at,
         };
@@ -185,6 +218,7 @@ impl Job {
         tokio::runtime::Handle::current()
             .block_on(self.vault.publisher.reaches(size))
             .ok_or(BackupError::Refused(Refusal::Sealed))?;
+        self.require_open()?;
         let trailer = writer.finish(|records, digest| Trailer {
             records,
             digest,
@@ -209,11 +243,11 @@ impl Job {
         })
     }
 
-    /// Begins the file. The reader's key is taken now: what was written can then be read back
-    /// without the keyring, which the committer may need for itself.
+    /// Begins the file. Both keys are made before the first touch of the disk: from then on the
+    /// keyring, which the committer may need for itself, isn't held.
     fn begin(&self, partial: &Path) -> Result<(BackupWriter, BackupReader), BackupError> {
         let ring = self.vault.ring();
-        let key =
+        let under =
             ring.find(&KeyName::Backup, self.vault.clock.now())
                 .ok_or(BackupError::Refused(Refusal::Unavailable(
                     "there is no key for backups",
@@ -222,15 +256,20 @@ impl Job {
             vault: self.vault.id,
             epoch: self.vault.head().epoch,
             id: self.id,
-            key,
+            key: under,
             begun_at: self.begun_at,
             keyring_generation: ring.generation(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let mut writer = BackupWriter::begin(partial, &header, &ring)?;
-        writer.flush()?;
-        let reader = BackupReader::open(partial, &ring)?;
-        Ok((writer, reader))
+        let key = || {
+            ring.seals_backup(under, &header.id, header.digest())
+                .map_err(BackupError::Sealed)
+        };
+        let (seals, opens) = (key()?, key()?);
+        // The committer may want to write it: it does not wait for the backup's disk.
+        drop(ring);
+        let writer = BackupWriter::begin(partial, &header, seals)?;
+        Ok((writer, BackupReader::of_own(partial, header, opens)))
     }
 
     /// Every row of the store, and between them what was committed meanwhile.
@@ -243,9 +282,7 @@ impl Job {
         let mut from = vec![0];
         let mut look_at = 0;
         loop {
-            if self.vault.closed.load(Ordering::SeqCst) {
-                return Err(BackupError::Refused(Refusal::Sealed));
-            }
+            self.require_open()?;
             let written = writer.progress().bytes;
             if written >= look_at {
                 self.require_space()?;
@@ -276,7 +313,8 @@ impl Job {
         reader: &BackupReader,
         trailer: &Trailer,
     ) -> Result<u64, BackupError> {
-        reader.read_back(trailer)?;
+        reader.read_back(trailer, || self.require_open())?;
+        self.require_open()?;
         let io = BackupError::io(partial);
         let bytes = std::fs::metadata(partial).map_err(io)?.len();
         std::fs::rename(partial, path).map_err(BackupError::io(path))?;
@@ -297,6 +335,14 @@ impl Job {
             }
         }
         Ok(())
+    }
+
+    /// A sealed or stopped vault's keys are gone; a backup does not go on without them.
+    fn require_open(&self) -> Result<(), BackupError> {
+        match self.vault.closed.load(Ordering::SeqCst) {
+            true => Err(BackupError::Refused(Refusal::Sealed)),
+            false => Ok(()),
+        }
     }
 
     /// A backup that fills the vault's own disk would stop the vault.
