@@ -91,13 +91,14 @@ pub struct Vault {
     logins: Mutex<HashMap<PrincipalId, Arc<tokio::sync::Mutex<()>>>>,
     exports: Arc<Mutex<HashMap<PrincipalId, usize>>>,
     threads: Mutex<Option<Threads>>,
-    /// Held as long as the vault may write beside these keys.
-    _keys_lock: std::fs::File,
 }
 
 struct Threads {
     committing: JoinHandle<()>,
     publishing: JoinHandle<()>,
+    /// Held until both have ended and the keys are gone: then nothing writes beside these keys,
+    /// however long a slow reader holds on to the vault.
+    _keys_lock: std::fs::File,
 }
 
 impl Vault {
@@ -141,8 +142,8 @@ impl Vault {
             threads: Mutex::new(Some(Threads {
                 committing,
                 publishing,
+                _keys_lock: keys_lock,
             })),
-            _keys_lock: keys_lock,
         })
     }
 

@@ -173,6 +173,15 @@ fn two_vaults_do_not_share_their_keys() {
 }
 
 #[test]
+fn whoever_holds_on_to_a_closed_vault_does_not_bar_the_next_one() {
+    let site = Site::with(EngineKind::Sled, 9);
+    let held = open(&site.house, &root_key(&site.house), 0).expect("opens");
+    held.close(Note::Stopped, Caller::vault());
+    assert!(site.pay(5).is_ok());
+    drop(held);
+}
+
+#[test]
 fn the_other_engines_database_is_refused_by_name() {
     let mut site = Site::with(EngineKind::Sled, 2);
     site.house.engine = EngineKind::Redb;
