@@ -82,7 +82,7 @@ fn is_crowded(seed: u64) -> bool {
 /// Plays one seed; a failure comes back short.
 fn one(seed: u64) -> Result<Tally, String> {
     if is_crowded(seed) {
-        let engine = if seed % 64 == 3 {
+        let engine = if seed % 64 == 3 && ops::on_disk_too() {
             Engine::Sled
         } else {
             Engine::Memory
