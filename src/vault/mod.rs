@@ -15,6 +15,7 @@ pub mod committer;
 mod epochs;
 mod export;
 mod fair;
+mod fingerprint;
 mod floods;
 mod gate;
 mod hashing;
