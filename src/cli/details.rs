@@ -481,4 +481,41 @@ mod tests {
         assert_eq!(read("1130"), None);
         assert_eq!(read("a/b"), None);
     }
+
+    /// PCI DSS 3.4.1, as a person and a program see it.
+    #[test]
+    fn of_a_card_its_mask_is_shown_and_no_more() {
+        use crate::clock::Timestamp;
+        use crate::payment::{CardInput, Details, card, luhn};
+        use crate::secret::SecretText;
+        let now = Timestamp(1_795_392_000_000);
+        for length in 12..=19 {
+            let number = (0..10)
+                .map(|last| format!("4{}{last}", &"71828182845904523"[..length - 2]))
+                .find(|number| luhn::passes(number.as_bytes()))
+                .unwrap();
+            let empty = || SecretText::copy_from("");
+            let input = CardInput {
+                number: SecretText::copy_from(&number),
+                expiry_month: 11,
+                expiry_year: 2026,
+                holder: empty(),
+                security_code: empty(),
+                postal_code: empty(),
+                address_line: empty(),
+            };
+            let Ok((card, _)) = card(input, now) else {
+                panic!("the card is good");
+            };
+            let masked = crate::api::convert::masked(&Details::Card(card).mask(), now);
+            let words = masked_words(&masked);
+            assert!(words.ends_with("(expires this month)"), "{words}");
+            for shown in [words, masked_json(&masked).to_string()] {
+                assert!(shown.contains(&masked.masked_number));
+                let first = 6.min(length - 8) + 1;
+                assert!(!shown.contains(&number[..first]), "{shown}");
+                assert!(!shown.contains(&number[length - 5..]), "{shown}");
+            }
+        }
+    }
 }

@@ -448,6 +448,18 @@ fn files(directory: &Path, each: &mut impl FnMut(&Path, &[u8])) {
     }
 }
 
+/// The fingerprints that the portal got, as text and as bytes.
+fn fingerprints_of(canaries: &[(Canary, Walked)]) -> Search {
+    let mut wanted = Wanted::default();
+    for (number, (_, walked)) in canaries.iter().enumerate() {
+        let letters = &walked.fingerprint["fpr_".len()..];
+        wanted.text(&format!("fingerprint {number}"), letters);
+        let raw = payvault::ids::from_letters::<32>(letters.as_bytes()).expect("letters");
+        wanted.bytes(&format!("fingerprint's bytes {number}"), &raw);
+    }
+    wanted.build()
+}
+
 fn search_for(canaries: &[(Canary, Walked)], sessions: &[String]) -> Search {
     let mut wanted = Wanted::default();
     for (number, (canary, walked)) in canaries.iter().enumerate() {
@@ -636,6 +648,9 @@ async fn a_thousand_canaries_leave_no_trace() {
         });
     }
     assert!(searched > CANARIES * 1_000, "the data directory is there");
+
+    // Records hold numbers, sealed. A fingerprint is in nothing that is sealed either.
+    fingerprints_of(&walked).assert_absent("what is sealed", &sinks.sealed.since(0));
 
     // The searches find what is there: numbers in what is sealed, and a planted leak in the log.
     assert!(!search.find(&sinks.sealed.since(0)).is_empty());
