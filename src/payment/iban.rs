@@ -220,8 +220,8 @@ mod tests {
         }
     }
 
-    /// A second opinion, from a crate whose table is generated from the registry. It doesn't know
-    /// Honduras yet, and takes check digits of 00, 01 and 99 that ISO 13616 never gives; for those
+    /// A second opinion, from a crate whose table is generated from the registry. It knows neither
+    /// Honduras nor Pakistan, and takes check digits of 99, which ISO 13616 never gives; for those
     /// the published rule decides.
     #[test]
     fn another_implementation_agrees() {
@@ -229,14 +229,14 @@ mod tests {
             let plain = iban
                 .bytes()
                 .all(|b| b.is_ascii_digit() || b.is_ascii_uppercase());
-            if !plain || iban.starts_with("HN") {
+            if !plain || iban.starts_with("HN") || iban.starts_with("PK") {
                 continue;
             }
             let theirs = iban.parse::<::iban::Iban>();
             let ours = check(iban);
             if theirs.is_ok() != ours.is_ok() {
                 assert!(ours == Err(IbanFault::CheckDigits), "{name}");
-                assert!(["00", "01", "99"].contains(&&iban[2..4]), "{name}");
+                assert_eq!(&iban[2..4], "99", "{name}");
             }
             if let (Ok(theirs), Some(country)) = (theirs, IbanCountry::of(&iban[..2])) {
                 let ours = &iban[4..][country.bank.clone()];

@@ -277,6 +277,38 @@ async fn every_kind_of_account_is_shown_masked_and_given_back_whole() {
     serving.stop().await;
 }
 
+/// The same details with their holder and nothing else.
+fn holder_of(kept: &Kind) -> Kind {
+    let mut only = kept.clone();
+    match &mut only {
+        Kind::Card(_) => panic!("no account"),
+        Kind::Iban(account) => {
+            account.iban.clear();
+            account.bic.clear();
+        }
+        Kind::UsAccount(account) => {
+            account.routing_number.clear();
+            account.account_number.clear();
+            account.account_type = 0;
+        }
+        Kind::UkAccount(account) => {
+            account.sort_code.clear();
+            account.account_number.clear();
+        }
+        Kind::SeAccount(account) => {
+            account.clearing_number.clear();
+            account.account_number.clear();
+        }
+        Kind::Bankgiro(giro) => giro.number.clear(),
+        Kind::Plusgiro(giro) => giro.number.clear(),
+        Kind::DkAccount(account) => {
+            account.reg_number.clear();
+            account.account_number.clear();
+        }
+    }
+    only
+}
+
 /// What a set of fields leaves out stays in.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_party_that_asks_for_the_holder_gets_nothing_of_the_number() {
@@ -297,9 +329,8 @@ async fn a_party_that_asks_for_the_holder_gets_nothing_of_the_number() {
             .await
             .expect("released")
             .into_inner();
-        let details = redeemed.details.expect("details").encode_to_vec();
-        let digits = details.iter().filter(|byte| byte.is_ascii_digit()).count();
-        assert_eq!(digits, 0, "{}", case.shown[0]);
+        let details = redeemed.details.and_then(|details| details.kind);
+        assert!(details == Some(holder_of(&case.kept)), "{}", case.shown[0]);
         assert!(redeemed.last_four.is_empty());
     }
     serving.stop().await;
@@ -312,8 +343,9 @@ fn numbers() -> Vec<String> {
         "6011", "6200", "6440", "6759", "8100", "9999",
     ];
     let mut numbers = Vec::new();
-    for (at, start) in starts.iter().enumerate() {
-        for length in 12..=19 {
+    // Neighbours have different starts: what is shown of one says nothing about the next.
+    for length in 12..=19 {
+        for (at, start) in starts.iter().enumerate() {
             // Digits that stand nowhere else: neither in a time nor in another number.
             let middle: String = (0..length - 5)
                 .map(|place| char::from(b'0' + ((at * 7 + place * 3 + length * 5 + 1) % 10) as u8))
@@ -380,12 +412,15 @@ async fn no_place_shows_more_of_a_card_than_bin_and_last_four() {
         .map(|entry| entry.get("masked").to_owned())
         .collect();
     assert!(entries.len() >= numbers.len() * 3);
+    for masked in &entries {
+        let (first, last) = (masked.find('*'), masked.rfind('*'));
+        let (first, last) = (first.expect("a star"), last.expect("a star"));
+        assert!(first <= 6 && masked.len() - last - 1 <= 4, "{masked}");
+        assert!(masked.matches('*').count() >= 4, "{masked}");
+    }
     for number in &numbers {
         let own = &number[..first_shown(number)];
         assert!(entries.iter().any(|masked| masked.starts_with(own)));
-        for masked in &entries {
-            assert!(!shows_too_much(masked.as_bytes(), number), "{masked}");
-        }
         // The export is long and has hashes and sizes in it: a longer part than two digits more.
         let (first, last) = (
             &number[..10.min(number.len() - 2)],
