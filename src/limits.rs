@@ -18,6 +18,9 @@ pub const QUEUE_COMMANDS_MAX: usize = 4_096;
 pub const QUEUE_COMMANDS_PER_PRINCIPAL_MAX: usize = 1_024;
 /// A round that takes longer than this ends the process: the engine hangs.
 pub const ROUND_MS_MAX: u64 = 10_000;
+/// Bytes of one of the journal's two files, past which it is the other one's turn. Rounds of both may
+/// be in memory, and have to go into the engine within the reserve of space.
+pub const JOURNAL_BYTES_MAX: u64 = 2 << 20;
 /// Free disk space below which writes are refused.
 pub const SPACE_RESERVE_BYTES: u64 = 64 << 20;
 /// At most one high-water mark in this time.

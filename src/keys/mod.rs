@@ -35,7 +35,7 @@ mod wrap;
 
 pub use argon::Argon2Cost;
 pub use backup::BackupKey;
-pub use envelope::{EnvelopeError, Kind, Place, Sealed};
+pub use envelope::{EnvelopeError, Kind, Place, SEAL_NAME_BYTES, Sealed, seal_name};
 pub use error::KeyError;
 pub use inner::{open_record, seal_record};
 pub use keyring::Keyring;

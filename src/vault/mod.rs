@@ -12,6 +12,7 @@ mod codes;
 pub mod command;
 mod commands;
 pub mod committer;
+mod delivery;
 mod epochs;
 mod export;
 mod fair;
