@@ -58,6 +58,10 @@ pub const POSTAL_CODE_CHARS_MAX: usize = 16;
 pub const ADDRESS_LINE_CHARS_MAX: usize = 80;
 /// Characters of any number (PAN, IBAN, account) as it comes in, separators included.
 pub const NUMBER_CHARS_MAX: usize = 48;
+/// Bytes of each of the files with the British modulus tables; about 130 KiB are in use.
+pub const UK_TABLE_BYTES_MAX: usize = 1 << 20;
+/// Lines of each of them; about 1,200 are in use.
+pub const UK_TABLE_ROWS_MAX: usize = 10_000;
 
 /// How long a security code stays in memory (monotonic).
 pub const SECURITY_CODE_MS: u64 = 15 * 60 * 1000;

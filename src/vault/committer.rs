@@ -60,6 +60,8 @@ pub struct Shared {
 pub struct Settings {
     /// The sites, each with the longest time in milliseconds from opening to `release_until`.
     pub sites: std::collections::BTreeMap<Site, u64>,
+    /// Those of them whose portals get fingerprints.
+    pub fingerprints: BTreeSet<Site>,
     /// Denials a minute and principal that get an entry each.
     pub denials_per_minute: u32,
 }
@@ -250,6 +252,7 @@ impl Committer {
             registry: shared.registry.load_full(),
             head: &self.head,
             sites: &self.settings.sites,
+            fingerprints: &self.settings.fingerprints,
             codes: &self.codes,
             floods: &mut self.floods,
             rates: &mut self.rates,
@@ -471,6 +474,8 @@ impl Committer {
                 .keys()
                 .map(|site| log_bucket(*site, now)),
         );
+        let fingerprints = self.settings.fingerprints.iter();
+        names.extend(fingerprints.map(|site| KeyName::Fingerprint { site: *site }));
         names.extend(
             asks.iter()
                 .filter_map(|ask| bucket_of(ask, &self.settings.sites, &registry, now)),

@@ -16,6 +16,7 @@ mod delivery;
 mod epochs;
 mod export;
 mod fair;
+mod fingerprint;
 mod floods;
 mod gate;
 mod hashing;
