@@ -14,6 +14,7 @@ pub mod dev;
 pub mod error;
 pub mod init;
 pub mod input;
+pub mod keys;
 pub mod log;
 pub mod logging;
 pub mod moment;
@@ -29,6 +30,7 @@ pub mod revoke;
 pub mod seal;
 pub mod serve;
 pub mod settings;
+pub mod share;
 pub mod status;
 pub mod store;
 pub mod token;
@@ -88,8 +90,11 @@ pub enum Command {
     Status(status::StatusArgs),
     /// Seal the vault: its keys leave memory
     Seal(seal::SealArgs),
-    /// Open a sealed vault with its passphrase
+    /// Open a sealed vault with its passphrase, or bring a custodian's share
     Unseal(seal::UnsealArgs),
+    /// Work on seal and keys
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Enrol, list, show, disable principals; renew secrets
     #[command(subcommand)]
     Principal(principal::PrincipalCommand),
@@ -140,6 +145,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Command::Backup(args) if args.is_offline() => backup::offline(*args, output),
         Command::Restore(args) if args.is_offline() => restore::run(*args, output),
         Command::Drill(args) => restore::run_drill(*args, output),
+        Command::Keys(keys::KeysCommand::Reseal(args)) => keys::reseal(*args, output),
         Command::Log(command) if command.is_offline() => log::run_offline(command, output),
         Command::Completions { shell } => {
             let mut command = Cli::command();
@@ -177,6 +183,7 @@ async fn call(command: Command, output: Output) -> Result<(), CliError> {
         | Command::Check(_)
         | Command::Store(_)
         | Command::Drill(_)
+        | Command::Keys(_)
         | Command::Completions { .. } => Ok(()),
     }
 }
@@ -268,6 +275,13 @@ mod tests {
             "payvault dev --dir /tmp/v --port 0",
             "payvault init --config c.toml --operator ann=a.pem --operator bob=b.pem \
              --agreement NDA-1 --agreement-until 2028-01-01",
+            "payvault init --config c.toml --operator ann=a.pem --operator bob=b.pem \
+             --agreement NDA-1 --agreement-until 2028-01-01 --custodian cem=c.pem \
+             --custodian dov=d.pem --threshold 2 --share-dir shares",
+            "payvault unseal --share-file cem.share",
+            "payvault keys reseal --to custodians --config c.toml --custodian cem=c.pem \
+             --custodian dov=d.pem --threshold 2",
+            "payvault keys reseal --to passphrase --config c.toml --new-passphrase-file new",
             "payvault serve --config c.toml",
             "payvault check --config payvault.toml",
             "payvault dev --engine redb",
@@ -307,6 +321,9 @@ mod tests {
             "payvault",
             "payvault init --operator ann=a.pem",
             "payvault status --ready",
+            "payvault keys reseal --config c.toml",
+            "payvault keys reseal --to none",
+            "payvault unseal --share-file s --passphrase-file p",
             "payvault store copy --from a --to b",
             "payvault store copy --from a --to b --to-engine rocksdb",
             "payvault restore --config c.toml",

@@ -31,6 +31,7 @@ mod registry;
 mod requests;
 #[cfg(feature = "fault-injection")]
 pub mod reread;
+mod reseal;
 mod rows;
 mod sessions;
 mod state;
@@ -44,14 +45,15 @@ pub use check::{Checked, check, check_in};
 pub use committer::Settings;
 pub use epochs::ClosedEpoch;
 pub use export::{ExportRequest, Piece};
-pub use gate::{Gate, GateError};
+pub use gate::{Gate, GateError, Given, Progress, Trier};
 pub use hashing::{Hashing, hashing};
 pub use head::{Head, Restored};
 pub use load::LoadError;
-pub use open::{Founding, House, OpenError, create, create_in, open, open_in};
+pub use open::{Founding, House, OpenError, create, create_as, create_in, open, open_in};
 pub use proofs::IssuedReceipt;
 pub use publish::Published;
 pub use registry::{Change, Pending, Registry};
+pub use reseal::ResealError;
 pub use sessions::Sessions;
 
 use crate::clock::{Beats, Clock};

@@ -205,6 +205,7 @@ fn requests() {
     call(Rpc::Login, "auditor", &login);
     let unseal = pb::UnsealRequest {
         passphrase: format!("{CANARY} {CANARY}"),
+        ..Default::default()
     };
     call(Rpc::Unseal, "operator", &unseal);
     let export = pb::ExportLogRequest {
