@@ -122,6 +122,8 @@ pub const SEAL_FILE_BYTES_MAX: usize = 64 << 10;
 /// Keys that a keyring holds, destroyed ones (which only name themselves) included: six a day for
 /// more than 40 years.
 pub const KEYS_MAX: usize = 100_000;
+/// Keys in one message of their list.
+pub const KEYS_LISTED_AT_ONCE: usize = 100;
 /// Bytes of the keyring's file.
 pub const KEYRING_BYTES_MAX: usize = 16 << 20;
 /// Bytes of a row's key, and of the scope of a derived key; the longest row key has 49.

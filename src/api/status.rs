@@ -257,6 +257,11 @@ pub fn of_denial(denial: Denial) -> Status {
             "this share was given already: another custodian has to come",
             None,
         ),
+        D::SharesMissing => (
+            Code::FailedPrecondition,
+            "more custodians have to come",
+            None,
+        ),
         D::ShareNotYours => (
             Code::PermissionDenied,
             "the share is another custodian's: each brings the own one",

@@ -92,7 +92,7 @@ pub enum Command {
     Seal(seal::SealArgs),
     /// Open a sealed vault with its passphrase, or bring a custodian's share
     Unseal(seal::UnsealArgs),
-    /// Work on seal and keys
+    /// List the keys; change the seal
     #[command(subcommand)]
     Keys(keys::KeysCommand),
     /// Enrol, list, show, disable principals; renew secrets
@@ -165,6 +165,7 @@ async fn call(command: Command, output: Output) -> Result<(), CliError> {
         Command::Backup(args) => backup::online(*args, output).await,
         Command::Restore(args) => restore::confirm(*args, output).await,
         Command::Seal(args) => seal::seal(args, output).await,
+        Command::Keys(command) => keys::run(command, output).await,
         Command::Unseal(args) => seal::unseal(args, output).await,
         Command::Principal(command) => principal::run(command, output).await,
         Command::Allow(command) => allow::run(command, output).await,
@@ -183,7 +184,6 @@ async fn call(command: Command, output: Output) -> Result<(), CliError> {
         | Command::Check(_)
         | Command::Store(_)
         | Command::Drill(_)
-        | Command::Keys(_)
         | Command::Completions { .. } => Ok(()),
     }
 }
@@ -279,6 +279,8 @@ mod tests {
              --agreement NDA-1 --agreement-until 2028-01-01 --custodian cem=c.pem \
              --custodian dov=d.pem --threshold 2 --share-dir shares",
             "payvault unseal --share-file cem.share",
+            "payvault keys list --state active",
+            "payvault keys inventory --json",
             "payvault keys reseal --to custodians --config c.toml --custodian cem=c.pem \
              --custodian dov=d.pem --threshold 2",
             "payvault keys reseal --to passphrase --config c.toml --new-passphrase-file new",

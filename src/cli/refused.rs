@@ -120,6 +120,7 @@ impl Refused {
                 "Look for your share of this vault's present seal."
             }
             "SHARE_REPEATED" => "Yours is there. Another custodian has to come.",
+            "SHARES_MISSING" => "Give the share again when the other custodians come.",
             "SHARE_NOT_YOURS" => "Each custodian brings the own share by the own certificate.",
             "SEALED" => "An operator unseals: `payvault unseal`.",
             "DRAINING" => "The vault is stopping: try again later.",

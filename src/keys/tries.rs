@@ -31,17 +31,20 @@ pub enum BadTry {
     ShareRepeated,
     /// The share is another custodian's.
     ShareNotYours,
+    /// The share was good, but too few came with it in time.
+    SharesMissing,
 }
 
 impl BadTry {
     /// All of them.
-    pub const ALL: [BadTry; 6] = [
+    pub const ALL: [BadTry; 7] = [
         BadTry::WrongPassphrase,
         BadTry::ShareDamaged,
         BadTry::ShareForeign,
         BadTry::ShareOutdated,
         BadTry::ShareRepeated,
         BadTry::ShareNotYours,
+        BadTry::SharesMissing,
     ];
 
     /// Its code.
@@ -53,6 +56,7 @@ impl BadTry {
             BadTry::ShareOutdated => "SHARE_OUTDATED",
             BadTry::ShareRepeated => "SHARE_REPEATED",
             BadTry::ShareNotYours => "SHARE_NOT_YOURS",
+            BadTry::SharesMissing => "SHARES_MISSING",
         }
     }
 
@@ -64,6 +68,7 @@ impl BadTry {
             KeyError::ShareForeign => Some(BadTry::ShareForeign),
             KeyError::ShareOutdated => Some(BadTry::ShareOutdated),
             KeyError::ShareRepeated => Some(BadTry::ShareRepeated),
+            KeyError::SharesMissing { .. } => Some(BadTry::SharesMissing),
             _ => None,
         }
     }

@@ -97,6 +97,8 @@ pub enum Denial {
     ShareRepeated,
     /// Another custodian's share.
     ShareNotYours,
+    /// A good share with which too few others came.
+    SharesMissing,
 }
 
 impl Denial {
@@ -148,6 +150,7 @@ impl Denial {
             Denial::ShareOutdated => "SHARE_OUTDATED",
             Denial::ShareRepeated => "SHARE_REPEATED",
             Denial::ShareNotYours => "SHARE_NOT_YOURS",
+            Denial::SharesMissing => "SHARES_MISSING",
         }
     }
 

@@ -68,9 +68,11 @@ const fn event_of_rpc(rpc: Rpc) -> Event {
         }
         Rpc::Login => Event::Login,
         Rpc::Logout => Event::Logout,
-        Rpc::GetStatus | Rpc::ListPrincipals | Rpc::GetPrincipal | Rpc::ListAllowances => {
-            Event::LogExported
-        }
+        Rpc::GetStatus
+        | Rpc::ListPrincipals
+        | Rpc::GetPrincipal
+        | Rpc::ListAllowances
+        | Rpc::ListKeys => Event::LogExported,
         Rpc::Unseal => Event::UnsealRefused,
         Rpc::Seal => Event::Sealed,
         Rpc::CreatePrincipal => Event::PrincipalCreated,

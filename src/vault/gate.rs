@@ -31,12 +31,20 @@ struct Trying {
 /// Shares that were given, until there are as many as it takes.
 #[derive(Default)]
 struct Gathered {
-    shares: Vec<(String, Share)>,
+    shares: Vec<GivenShare>,
     /// Monotonic time of the first.
     since_ms: u64,
 }
 
+/// A good share, and who brought it.
+struct GivenShare {
+    custodian: String,
+    by: Trier,
+    share: Share,
+}
+
 /// Who tries to unseal.
+#[derive(Clone)]
 pub struct Trier {
     /// The certificate's URI.
     pub uri: String,
@@ -104,6 +112,7 @@ fn refused_in_words(bad: BadTry) -> &'static str {
         BadTry::ShareOutdated => "the share is of an earlier seal",
         BadTry::ShareRepeated => "this share was given already",
         BadTry::ShareNotYours => "the share is another custodian's",
+        BadTry::SharesMissing => "more custodians have to come",
     }
 }
 
@@ -200,7 +209,7 @@ impl Gate {
     /// [`GateError`]. A failed try is counted on disk, and gets its entry once the vault is open.
     pub fn give_share(&self, by: &Trier, text: &SecretText) -> Result<Given, GateError> {
         let mut trying = self.trying();
-        self.tidy();
+        self.forget(&mut trying);
         let seal = self.seal()?;
         if seal.kind() != SealKind::Custodians {
             return Err(GateError::OtherKind(seal.kind()));
@@ -225,7 +234,7 @@ impl Gate {
             if gathered
                 .shares
                 .iter()
-                .any(|(name, _)| *name == custodian.name)
+                .any(|given| given.custodian == custodian.name)
             {
                 drop(gathered);
                 return Err(self.refuse(&mut trying, by, BadTry::ShareRepeated));
@@ -233,30 +242,51 @@ impl Gate {
             if gathered.shares.is_empty() {
                 gathered.since_ms = self.house.clock.monotonic_ms();
             }
-            gathered.shares.push((custodian.name, share));
+            gathered.shares.push(GivenShare {
+                custodian: custodian.name,
+                by: by.clone(),
+                share,
+            });
             (gathered.shares.len() >= usize::from(seal.threshold()))
                 .then(|| std::mem::take(&mut gathered.shares))
         };
         let Some(complete) = complete else {
             return Ok(Given::Waiting(self.progress_of(&seal)));
         };
-        let shares: Vec<Share> = complete.into_iter().map(|(_, share)| share).collect();
+        let shares: Vec<Share> = complete.into_iter().map(|given| given.share).collect();
         let root = seal.combine(&shares).map_err(in_words)?;
         drop(shares);
         self.open_with(&mut trying, &root)?;
         Ok(Given::Opened)
     }
 
-    /// Wipes shares that have lain too long. Called now and then.
+    /// Wipes shares that have lain too long. Called now and then; never waits.
     pub fn tidy(&self) {
-        let mut gathered = self.shares();
+        if !self.are_stale(&self.shares()) {
+            return;
+        }
+        // Whoever tries just now does it first.
+        if let Ok(mut trying) = self.trying.try_lock() {
+            self.forget(&mut trying);
+        }
+    }
+
+    fn are_stale(&self, gathered: &Gathered) -> bool {
         let age_ms = self.house.clock.monotonic_ms() - gathered.since_ms;
-        if !gathered.shares.is_empty() && age_ms >= limits::SHARES_KEPT_MS {
-            gathered.shares.clear();
-            tracing::warn!(
-                alarm = "unseal",
-                "shares that were given are forgotten again"
-            );
+        !gathered.shares.is_empty() && age_ms >= limits::SHARES_KEPT_MS
+    }
+
+    /// Wipes shares that have lain too long, each of them a failed try: too few came.
+    fn forget(&self, trying: &mut Trying) {
+        let stale = {
+            let mut gathered = self.shares();
+            match self.are_stale(&gathered) {
+                true => std::mem::take(&mut gathered.shares),
+                false => return,
+            }
+        };
+        for given in stale {
+            self.refuse(trying, &given.by, BadTry::SharesMissing);
         }
     }
 
@@ -330,7 +360,7 @@ impl Gate {
 
     fn progress_of(&self, seal: &SealFile) -> Progress {
         let gathered = self.shares();
-        let given_by = gathered.shares.iter().map(|(name, _)| name.clone());
+        let given_by = gathered.shares.iter().map(|given| given.custodian.clone());
         Progress {
             kind: seal.kind(),
             needed: seal.threshold(),

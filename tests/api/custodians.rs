@@ -434,6 +434,11 @@ async fn shares_that_lie_too_long_are_forgotten() {
         .await
         .expect("opened");
     assert!(serving.gate.vault().is_some());
+    // One share of two was a try that failed, and is entered as one.
+    let entries = of_export(&serving.export().await);
+    let refused = details(&entries, "unseal_refused");
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[0].brief(), "unseal_refused denied SHARES_MISSING");
     serving.stop().await;
 }
 
@@ -474,5 +479,56 @@ async fn failed_tries_and_the_lock_outlive_a_restart() {
     let started = details(&entries, "logging_started");
     let finding = &started.last().expect("one").json["detail"]["finding_1"];
     assert_eq!(finding, "earlier tries to unseal could not be read");
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_inventory_has_the_seal_and_every_key_and_is_not_for_everybody() {
+    let mut serving = serving().await;
+    under_custodians(&serving).await;
+    let transaction = open(&serving, 1).await;
+    tokenize(&serving, &transaction).await;
+    for who in ["operator", "auditor"] {
+        let session = serving.login(who).await.expect("a session");
+        let request = with_session(pb::ListKeysRequest {}, &session);
+        let mut pieces = serving
+            .admin(who)
+            .list_keys(request)
+            .await
+            .expect("listed")
+            .into_inner();
+        let first = pieces.message().await.expect("a piece").expect("the first");
+        let seal = first.seal.expect("the seal");
+        assert_eq!(
+            (seal.kind.as_str(), seal.threshold, seal.strength_bits),
+            ("custodians", 2, 256)
+        );
+        assert_eq!(seal.custodians, PEOPLE);
+        let vault = serving.gate.vault().expect("open");
+        assert_eq!(first.keyring_generation, vault.keys().0);
+        let names: Vec<&str> = first.keys.iter().map(|key| key.name.as_str()).collect();
+        assert_eq!(names[..3], ["vault", "identity", "ledger-signing/1"]);
+        assert!(
+            names.iter().any(|name| name.starts_with("release/nl/")),
+            "{names:?}"
+        );
+        for key in &first.keys {
+            assert!(!key.purpose.is_empty() && !key.algorithm.is_empty());
+            assert!(key.strength_bits >= 128 && key.generation == 1);
+            assert!(key.state == i32::from(pb::KeyState::Active));
+            let seconds = |time: &Option<prost_types::Timestamp>| time.map(|t| t.seconds);
+            assert!(key.created_at.is_some());
+            assert!(seconds(&key.not_after_encrypt) <= seconds(&key.not_after_decrypt));
+        }
+        assert_eq!(first.keys.len(), vault.keys().1.len());
+    }
+    let session = serving.login("custodian").await.expect("a session");
+    let request = with_session(pb::ListKeysRequest {}, &session);
+    let refused = serving
+        .admin("custodian")
+        .list_keys(request)
+        .await
+        .map(|_| ());
+    assert_eq!(reason(&refused.expect_err("no")), "ROLE_NOT_ALLOWED");
     serving.stop().await;
 }

@@ -10,14 +10,14 @@ use crate::api::tls::Tls;
 use crate::api::violations::Violations;
 use crate::clock::{Clock, Timestamp};
 use crate::ids::{ActionId, PrincipalId};
-use crate::keys::{BadTry, password};
+use crate::keys::{BadTry, KeyState, SealFile, password};
 use crate::limits;
 use crate::policy::{self, Allowance, AllowanceKey, Denial, Principal, Role, Rpc};
 use crate::secret::SecretText;
 use crate::store::EngineKind;
 use crate::vault::backup::take::Step;
 use crate::vault::command::{self, Done, Note, Refusal, Work};
-use crate::vault::{GateError, Given, Progress, Trier, hashing};
+use crate::vault::{GateError, Given, KeyFacts, Progress, Trier, hashing};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -463,6 +463,27 @@ impl pb::admin_service_server::AdminService for Admin {
         };
         Ok(Response::new(pb::ConfirmRestoreResponse { pending_action }))
     }
+
+    type ListKeysStream =
+        Pin<Box<dyn Stream<Item = Result<pb::ListKeysResponse, Status>> + Send + 'static>>;
+
+    async fn list_keys(
+        &self,
+        request: Request<pb::ListKeysRequest>,
+    ) -> Result<Response<Self::ListKeysStream>, Status> {
+        let admitted = self.door.admit(Rpc::ListKeys, &request).await?;
+        self.door.within_rate(&admitted)?;
+        let keys_dir = self.door.gate().house().keys_dir.clone();
+        let seal = tokio::task::spawn_blocking(move || SealFile::read(&keys_dir))
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .ok_or_else(|| status::internal("reading the seal failed"))?;
+        let (generation, keys) = admitted.vault.keys();
+        let messages = key_messages(&seal, generation, &keys);
+        let stream = tokio_stream::iter(messages.into_iter().map(Ok));
+        Ok(Response::new(Box::pin(stream)))
+    }
 }
 
 /// How far unsealing is.
@@ -483,6 +504,51 @@ fn denial_of(bad: BadTry) -> Denial {
         BadTry::ShareOutdated => Denial::ShareOutdated,
         BadTry::ShareRepeated => Denial::ShareRepeated,
         BadTry::ShareNotYours => Denial::ShareNotYours,
+        BadTry::SharesMissing => Denial::SharesMissing,
+    }
+}
+
+/// The list of keys, in pieces; the first one has the seal.
+fn key_messages(seal: &SealFile, generation: u64, keys: &[KeyFacts]) -> Vec<pb::ListKeysResponse> {
+    let mut messages: Vec<pb::ListKeysResponse> = keys
+        .chunks(limits::KEYS_LISTED_AT_ONCE)
+        .map(|some| pb::ListKeysResponse {
+            keys: some.iter().map(key_message).collect(),
+            ..Default::default()
+        })
+        .collect();
+    if messages.is_empty() {
+        messages.push(pb::ListKeysResponse::default());
+    }
+    messages[0].keyring_generation = generation;
+    messages[0].seal = Some(pb::Seal {
+        kind: seal.kind().as_str().to_owned(),
+        algorithm: seal.kind().algorithm().to_owned(),
+        strength_bits: 256,
+        threshold: seal.threshold().into(),
+        custodians: seal.custodians().iter().map(|c| c.name.clone()).collect(),
+    });
+    messages
+}
+
+fn key_message(key: &KeyFacts) -> pb::Key {
+    let state = match key.state {
+        KeyState::Active => pb::KeyState::Active,
+        KeyState::DecryptOnly => pb::KeyState::DecryptOnly,
+        KeyState::PendingDestruction => pb::KeyState::PendingDestruction,
+        KeyState::Destroyed => pb::KeyState::Destroyed,
+    };
+    pb::Key {
+        id: key.id.0,
+        name: key.name.to_string(),
+        purpose: key.name.purpose().to_owned(),
+        algorithm: key.name.algorithm().to_owned(),
+        strength_bits: key.name.strength_bits(),
+        generation: key.generation,
+        state: state.into(),
+        created_at: Some(convert::time(key.created_at)),
+        not_after_encrypt: Some(convert::time(key.not_after_encrypt)),
+        not_after_decrypt: Some(convert::time(key.not_after_decrypt)),
     }
 }
 

@@ -80,6 +80,14 @@ impl SealKind {
             SealKind::Custodians => "custodians",
         }
     }
+
+    /// How the root key is wrapped, for the inventory.
+    pub const fn algorithm(self) -> &'static str {
+        match self {
+            SealKind::Passphrase => "AES-256-GCM under Argon2id",
+            SealKind::Custodians => "AES-256-GCM under a key split by Shamir's scheme over GF(256)",
+        }
+    }
 }
 
 /// A seal that is to be made. No `Debug`: it may hold a passphrase.
