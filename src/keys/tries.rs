@@ -151,6 +151,10 @@ impl Tries {
     /// # Errors
     /// When it can't be written.
     pub fn write(&self, keys_dir: &Path) -> Result<(), KeyError> {
+        file::replace(keys_dir, FILE, self.to_json().as_bytes())
+    }
+
+    fn to_json(&self) -> String {
         let kinds = self.kinds.iter();
         let json = Json {
             bad: self.bad,
@@ -169,8 +173,13 @@ impl Tries {
                 .collect(),
             v: 1,
         };
-        let json = serde_json::to_string(&json).expect("strings and numbers always become JSON");
-        file::replace(keys_dir, FILE, json.as_bytes())
+        serde_json::to_string(&json).expect("strings and numbers always become JSON")
+    }
+
+    /// The file's content, read and written again.
+    #[cfg(feature = "fault-injection")]
+    pub(super) fn reread(json: &[u8]) -> Result<String, KeyError> {
+        Tries::from_json(json).map(|tries| tries.to_json())
     }
 
     /// Takes the file away: the tries are in the ledger.
