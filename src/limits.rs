@@ -109,11 +109,28 @@ pub const SECRET_HASHES_WAITING_MAX: usize = 32;
 pub const PASSPHRASE_BYTES: std::ops::RangeInclusive<usize> = 12..=1024;
 /// Certificates that may unseal.
 pub const UNSEALERS_MAX: usize = 64;
+/// Custodians of a seal.
+pub const CUSTODIANS_MAX: usize = 16;
+/// The fewest custodians that a seal takes to open: one alone is no split knowledge.
+pub const CUSTODIANS_THRESHOLD_MIN: u8 = 2;
+/// Bytes of a share's text; it has 143.
+pub const SHARE_TEXT_BYTES_MAX: usize = 256;
+/// Bytes of a share's file, encrypted.
+pub const SHARE_FILE_BYTES_MAX: usize = 16 << 10;
+/// Shares that were given lie in memory no longer than this, counted from the first.
+pub const SHARES_KEPT_MS: u64 = 30 * 60 * 1000;
+/// Kinds of failed tries to unseal (reason, certificate, origin) that are told apart; what comes
+/// beyond is counted.
+pub const UNSEAL_TRIES_MAX: usize = 64;
+/// Bytes of the file that keeps them.
+pub const UNSEAL_TRIES_BYTES_MAX: usize = 64 << 10;
 /// Bytes of seal.json.
 pub const SEAL_FILE_BYTES_MAX: usize = 64 << 10;
 /// Keys that a keyring holds, destroyed ones (which only name themselves) included: six a day for
 /// more than 40 years.
 pub const KEYS_MAX: usize = 100_000;
+/// Keys in one message of their list.
+pub const KEYS_LISTED_AT_ONCE: usize = 100;
 /// Bytes of the keyring's file.
 pub const KEYRING_BYTES_MAX: usize = 16 << 20;
 /// Bytes of a row's key, and of the scope of a derived key; the longest row key has 49.
