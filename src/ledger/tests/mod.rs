@@ -5,6 +5,7 @@ mod notes;
 mod pages;
 mod receipts;
 mod tamper;
+mod tamperings;
 mod tiles;
 mod trees;
 mod vectors;
