@@ -18,6 +18,9 @@ pub const QUEUE_COMMANDS_MAX: usize = 4_096;
 pub const QUEUE_COMMANDS_PER_PRINCIPAL_MAX: usize = 1_024;
 /// A round that takes longer than this ends the process: the engine hangs.
 pub const ROUND_MS_MAX: u64 = 10_000;
+/// Bytes of one of the journal's two files, past which it is the other one's turn. Rounds of both may
+/// be in memory, and have to go into the engine within the reserve of space.
+pub const JOURNAL_BYTES_MAX: u64 = 2 << 20;
 /// Free disk space below which writes are refused.
 pub const SPACE_RESERVE_BYTES: u64 = 64 << 20;
 /// At most one high-water mark in this time.
@@ -55,6 +58,10 @@ pub const POSTAL_CODE_CHARS_MAX: usize = 16;
 pub const ADDRESS_LINE_CHARS_MAX: usize = 80;
 /// Characters of any number (PAN, IBAN, account) as it comes in, separators included.
 pub const NUMBER_CHARS_MAX: usize = 48;
+/// Bytes of each of the files with the British modulus tables; about 130 KiB are in use.
+pub const UK_TABLE_BYTES_MAX: usize = 1 << 20;
+/// Lines of each of them; about 1,200 are in use.
+pub const UK_TABLE_ROWS_MAX: usize = 10_000;
 
 /// How long a security code stays in memory (monotonic).
 pub const SECURITY_CODE_MS: u64 = 15 * 60 * 1000;

@@ -5,6 +5,7 @@ use crate::api::client::ConnectError;
 use crate::api::config::ConfigError;
 use crate::api::server::ServeError;
 use crate::api::tls::TlsError;
+use crate::api::uk_modulus::ModulusFilesError;
 use crate::store::copy::CopyError;
 use crate::vault::backup::BackupError;
 use crate::vault::{Checked, GateError, OpenError};
@@ -23,6 +24,9 @@ pub enum CliError {
     /// Certificates, keys, CAs.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The modulus tables for British accounts.
+    #[error("uk_modulus: {0}")]
+    Tables(#[from] ModulusFilesError),
     /// A file can't be read or written.
     #[error("{}: {cause}", path.display())]
     File {
@@ -111,7 +115,7 @@ impl CliError {
     /// The code that the process ends with (`docs/operations.md`).
     pub fn exit_code(&self) -> u8 {
         match self {
-            CliError::Usage(_) | CliError::Config(_) | CliError::Tls(_) => 2,
+            CliError::Usage(_) | CliError::Config(_) | CliError::Tls(_) | CliError::Tables(_) => 2,
             CliError::Connect(ConnectError::Address(_)) => 2,
             CliError::Refused(refused) => refused.exit_code(),
             CliError::WrongPassphrase => 4,

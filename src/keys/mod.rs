@@ -15,6 +15,7 @@ mod cipher;
 mod envelope;
 mod error;
 mod file;
+mod fingerprint;
 mod frame;
 mod inner;
 mod keyring;
@@ -35,8 +36,9 @@ mod wrap;
 
 pub use argon::Argon2Cost;
 pub use backup::BackupKey;
-pub use envelope::{EnvelopeError, Kind, Place, Sealed};
+pub use envelope::{EnvelopeError, Kind, Place, SEAL_NAME_BYTES, Sealed, seal_name};
 pub use error::KeyError;
+pub use fingerprint::Fingerprint;
 pub use inner::{open_record, seal_record};
 pub use keyring::Keyring;
 pub use name::{KeyId, KeyName};

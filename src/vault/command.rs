@@ -3,6 +3,7 @@
 use super::epochs::ClosedEpoch;
 use crate::clock::Timestamp;
 use crate::ids::{ActionId, PrincipalId, TransactionId};
+use crate::keys::Fingerprint;
 use crate::payment::{Details, Masked, SecurityCode, Token};
 use crate::policy::{Allowance, AllowanceKey, Denial, FieldSet, Principal, Purpose, Rpc, Terms};
 use std::sync::Arc;
@@ -258,6 +259,8 @@ pub enum Done {
         token: Token,
         /// What may be shown.
         masked: Masked,
+        /// Its number's fingerprint, where the site has it on.
+        fingerprint: Option<Fingerprint>,
         /// Index of the entry.
         entry: u64,
         /// Whether this repeats an earlier success.
@@ -357,6 +360,8 @@ pub struct Described {
     pub release_until: Timestamp,
     /// A party's uses left.
     pub uses_left: Vec<(Purpose, u8)>,
+    /// The number's fingerprint, for the portal and where the site has it on.
+    pub fingerprint: Option<Fingerprint>,
 }
 
 /// Why a command did nothing. Floor 4's one error.

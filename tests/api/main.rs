@@ -11,6 +11,7 @@ mod leak;
 mod malformed;
 mod matrix;
 mod one_answer;
+mod payment;
 mod receipts;
 mod road;
 mod search;

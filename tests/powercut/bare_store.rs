@@ -64,6 +64,14 @@ fn commit(store: &mut dyn Store, round: u64, writes: &WriteSet) -> bool {
     let id = RoundId::random();
     let tried = match store.begin() {
         Ok(begun) => begun.commit(id, writes),
+        Err(StoreError::Closed(why)) => {
+            // It failed on the way into the engine, between two rounds. A fault comes once, but it
+            // may come again while the store is reopened.
+            let reopened = store.reopen().or_else(|_| store.reopen());
+            reopened.expect("the store is reopened");
+            settled(round, &format!("nothing was under way: {why}"));
+            return false;
+        }
         Err(error) => panic!("the store does not begin: {error}"),
     };
     match tried {

@@ -237,6 +237,7 @@ fn house(orders: &Orders) -> House {
         checkpoint_sink: None,
         settings: Settings {
             sites: [(nl(), 180 * DAY_MS)].into(),
+            fingerprints: std::collections::BTreeSet::new(),
             denials_per_minute: 100,
         },
         engine: orders.engine,

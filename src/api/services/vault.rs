@@ -5,6 +5,7 @@ use crate::api::convert;
 use crate::api::door::Door;
 use crate::api::proto as pb;
 use crate::api::violations::Violations;
+use crate::payment::ModulusTables;
 use crate::policy::Rpc;
 use crate::secret::SecretText;
 use crate::vault::command::{Done, TokenSummary, Work};
@@ -14,12 +15,13 @@ use tonic::{Request, Response, Status};
 /// The service.
 pub struct VaultApi {
     door: Arc<Door>,
+    uk_modulus: ModulusTables,
 }
 
 impl VaultApi {
-    /// Behind `door`.
-    pub fn new(door: Arc<Door>) -> VaultApi {
-        VaultApi { door }
+    /// Behind `door`; British accounts are checked with these tables.
+    pub fn new(door: Arc<Door>, uk_modulus: ModulusTables) -> VaultApi {
+        VaultApi { door, uk_modulus }
     }
 }
 
@@ -94,7 +96,7 @@ impl pb::vault_service_server::VaultService for VaultApi {
         let mut violations = Violations::new();
         let id = convert::request_id(asked.request_id, &mut violations);
         let transaction = convert::transaction(&asked.transaction, &mut violations);
-        let details = convert::details(asked.details, now, &mut violations);
+        let details = convert::details(asked.details, now, &self.uk_modulus, &mut violations);
         let replaces = match asked.replaces.is_empty() {
             true => None,
             false => convert::token("replaces", asked.replaces, &mut violations),
@@ -115,6 +117,7 @@ impl pb::vault_service_server::VaultService for VaultApi {
         let Done::Tokenized {
             token,
             masked,
+            fingerprint,
             entry,
             replayed,
         } = done
@@ -129,6 +132,7 @@ impl pb::vault_service_server::VaultService for VaultApi {
             entry_index: entry,
             replayed,
             receipt: receipt(&admitted.vault, asked.want_receipt, entry).await?,
+            fingerprint: fingerprint.as_ref().map(convert::fingerprint),
         }))
     }
 
@@ -262,6 +266,7 @@ impl pb::vault_service_server::VaultService for VaultApi {
                     count: (*count).into(),
                 })
                 .collect(),
+            fingerprint: described.fingerprint.as_ref().map(convert::fingerprint),
         }))
     }
 

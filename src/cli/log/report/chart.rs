@@ -165,7 +165,7 @@ mod tests {
         for most in [1, 4, 5, 13, 21, 99, 100, 101, 4_001, 1_000_000] {
             let ceiling = round_up(most);
             assert!(
-                ceiling >= most && ceiling % 4 == 0 && ceiling < most * 4 + 4,
+                ceiling >= most && ceiling.is_multiple_of(4) && ceiling < most * 4 + 4,
                 "{most}"
             );
         }
