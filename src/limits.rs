@@ -214,6 +214,11 @@ pub const EXPORT_KINDS_MAX: usize = 32;
 
 /// Bytes of one line of an export, its newline not counted; a verifier reads no further.
 pub const EXPORT_LINE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a file of age identities.
+pub const IDENTITY_BYTES_MAX: u64 = 64 << 10;
+/// Logarithm of the window that a compressed export may ask a reader to keep: 8 MiB, as RFC 8878
+/// recommends.
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// Bytes of a receipt: one open line and what proves it.
 pub const RECEIPT_BYTES_MAX: usize = 128 << 10;
 /// Erased buckets of one export that a verifier keeps in mind at once.

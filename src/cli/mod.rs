@@ -310,6 +310,12 @@ mod tests {
             "payvault log export --reason yearly --ticket AUD-7 -o audit.jsonl",
             "payvault log verify audit.jsonl --key K",
             "payvault log verify-receipt r.json --key K --json",
+            "payvault log export --reason audit --ticket AUD-8 --to 9 --to age1x -o a.jsonl.zst.age",
+            "payvault log export --reason audit --ticket AUD-8 -o audit.jsonl --resume",
+            "payvault log verify a.jsonl.zst.age --key K --identity age.key",
+            "payvault log csv audit.jsonl --key K -o audit.csv",
+            "payvault log report audit.jsonl --key K -o audit.html",
+            "payvault log tiles /srv/tiles audit.jsonl --key K",
             "payvault transaction open --site nl --grant a:authorize:number:1 --amount 1999/EUR",
             "payvault tokenize txn_x --token-out token",
             "payvault redeem txn_x --token-file token --purpose authorize --fields number,expiry",
@@ -332,6 +338,7 @@ mod tests {
             "payvault backup --out /mnt/backups",
             "payvault redeem txn_x --purpose steal --fields number",
             "payvault log verify audit.jsonl",
+            "payvault log export --reason r --ticket T --resume",
             "payvault tokenize txn_x 4242424242424242",
         ] {
             assert!(
