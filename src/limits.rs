@@ -18,6 +18,9 @@ pub const QUEUE_COMMANDS_MAX: usize = 4_096;
 pub const QUEUE_COMMANDS_PER_PRINCIPAL_MAX: usize = 1_024;
 /// A round that takes longer than this ends the process: the engine hangs.
 pub const ROUND_MS_MAX: u64 = 10_000;
+/// Bytes of one of the journal's two files, past which it is the other one's turn. Rounds of both may
+/// be in memory, and have to go into the engine within the reserve of space.
+pub const JOURNAL_BYTES_MAX: u64 = 2 << 20;
 /// Free disk space below which writes are refused.
 pub const SPACE_RESERVE_BYTES: u64 = 64 << 20;
 /// At most one high-water mark in this time.
@@ -106,11 +109,28 @@ pub const SECRET_HASHES_WAITING_MAX: usize = 32;
 pub const PASSPHRASE_BYTES: std::ops::RangeInclusive<usize> = 12..=1024;
 /// Certificates that may unseal.
 pub const UNSEALERS_MAX: usize = 64;
+/// Custodians of a seal.
+pub const CUSTODIANS_MAX: usize = 16;
+/// The fewest custodians that a seal takes to open: one alone is no split knowledge.
+pub const CUSTODIANS_THRESHOLD_MIN: u8 = 2;
+/// Bytes of a share's text; it has 143.
+pub const SHARE_TEXT_BYTES_MAX: usize = 256;
+/// Bytes of a share's file, encrypted.
+pub const SHARE_FILE_BYTES_MAX: usize = 16 << 10;
+/// Shares that were given lie in memory no longer than this, counted from the first.
+pub const SHARES_KEPT_MS: u64 = 30 * 60 * 1000;
+/// Kinds of failed tries to unseal (reason, certificate, origin) that are told apart; what comes
+/// beyond is counted.
+pub const UNSEAL_TRIES_MAX: usize = 64;
+/// Bytes of the file that keeps them.
+pub const UNSEAL_TRIES_BYTES_MAX: usize = 64 << 10;
 /// Bytes of seal.json.
 pub const SEAL_FILE_BYTES_MAX: usize = 64 << 10;
 /// Keys that a keyring holds, destroyed ones (which only name themselves) included: six a day for
 /// more than 40 years.
 pub const KEYS_MAX: usize = 100_000;
+/// Keys in one message of their list.
+pub const KEYS_LISTED_AT_ONCE: usize = 100;
 /// Bytes of the keyring's file.
 pub const KEYRING_BYTES_MAX: usize = 16 << 20;
 /// Bytes of a row's key, and of the scope of a derived key; the longest row key has 49.
@@ -194,6 +214,11 @@ pub const EXPORT_KINDS_MAX: usize = 32;
 
 /// Bytes of one line of an export, its newline not counted; a verifier reads no further.
 pub const EXPORT_LINE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a file of age identities.
+pub const IDENTITY_BYTES_MAX: u64 = 64 << 10;
+/// Logarithm of the window that a compressed export may ask a reader to keep: 8 MiB, as RFC 8878
+/// recommends.
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// Bytes of a receipt: one open line and what proves it.
 pub const RECEIPT_BYTES_MAX: usize = 128 << 10;
 /// Erased buckets of one export that a verifier keeps in mind at once.

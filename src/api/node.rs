@@ -150,6 +150,7 @@ async fn tick(gate: Arc<Gate>, refused: Arc<RefusedHandshakes>) {
     loop {
         ticks.tick().await;
         count += 1;
+        gate.tidy();
         let Some(vault) = gate.vault() else { continue };
         vault.tick();
         if count.is_multiple_of(60) {

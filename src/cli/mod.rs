@@ -14,6 +14,7 @@ pub mod dev;
 pub mod error;
 pub mod init;
 pub mod input;
+pub mod keys;
 pub mod log;
 pub mod logging;
 pub mod moment;
@@ -29,6 +30,7 @@ pub mod revoke;
 pub mod seal;
 pub mod serve;
 pub mod settings;
+pub mod share;
 pub mod status;
 pub mod store;
 pub mod token;
@@ -88,8 +90,11 @@ pub enum Command {
     Status(status::StatusArgs),
     /// Seal the vault: its keys leave memory
     Seal(seal::SealArgs),
-    /// Open a sealed vault with its passphrase
+    /// Open a sealed vault with its passphrase, or bring a custodian's share
     Unseal(seal::UnsealArgs),
+    /// List the keys; change the seal
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Enrol, list, show, disable principals; renew secrets
     #[command(subcommand)]
     Principal(principal::PrincipalCommand),
@@ -140,6 +145,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Command::Backup(args) if args.is_offline() => backup::offline(*args, output),
         Command::Restore(args) if args.is_offline() => restore::run(*args, output),
         Command::Drill(args) => restore::run_drill(*args, output),
+        Command::Keys(keys::KeysCommand::Reseal(args)) => keys::reseal(*args, output),
         Command::Log(command) if command.is_offline() => log::run_offline(command, output),
         Command::Completions { shell } => {
             let mut command = Cli::command();
@@ -159,6 +165,7 @@ async fn call(command: Command, output: Output) -> Result<(), CliError> {
         Command::Backup(args) => backup::online(*args, output).await,
         Command::Restore(args) => restore::confirm(*args, output).await,
         Command::Seal(args) => seal::seal(args, output).await,
+        Command::Keys(command) => keys::run(command, output).await,
         Command::Unseal(args) => seal::unseal(args, output).await,
         Command::Principal(command) => principal::run(command, output).await,
         Command::Allow(command) => allow::run(command, output).await,
@@ -268,6 +275,15 @@ mod tests {
             "payvault dev --dir /tmp/v --port 0",
             "payvault init --config c.toml --operator ann=a.pem --operator bob=b.pem \
              --agreement NDA-1 --agreement-until 2028-01-01",
+            "payvault init --config c.toml --operator ann=a.pem --operator bob=b.pem \
+             --agreement NDA-1 --agreement-until 2028-01-01 --custodian cem=c.pem \
+             --custodian dov=d.pem --threshold 2 --share-dir shares",
+            "payvault unseal --share-file cem.share",
+            "payvault keys list --state active",
+            "payvault keys inventory --json",
+            "payvault keys reseal --to custodians --config c.toml --custodian cem=c.pem \
+             --custodian dov=d.pem --threshold 2",
+            "payvault keys reseal --to passphrase --config c.toml --new-passphrase-file new",
             "payvault serve --config c.toml",
             "payvault check --config payvault.toml",
             "payvault dev --engine redb",
@@ -294,6 +310,12 @@ mod tests {
             "payvault log export --reason yearly --ticket AUD-7 -o audit.jsonl",
             "payvault log verify audit.jsonl --key K",
             "payvault log verify-receipt r.json --key K --json",
+            "payvault log export --reason audit --ticket AUD-8 --to 9 --to age1x -o a.jsonl.zst.age",
+            "payvault log export --reason audit --ticket AUD-8 -o audit.jsonl --resume",
+            "payvault log verify a.jsonl.zst.age --key K --identity age.key",
+            "payvault log csv audit.jsonl --key K -o audit.csv",
+            "payvault log report audit.jsonl --key K -o audit.html",
+            "payvault log tiles /srv/tiles audit.jsonl --key K",
             "payvault transaction open --site nl --grant a:authorize:number:1 --amount 1999/EUR",
             "payvault tokenize txn_x --token-out token",
             "payvault redeem txn_x --token-file token --purpose authorize --fields number,expiry",
@@ -307,12 +329,16 @@ mod tests {
             "payvault",
             "payvault init --operator ann=a.pem",
             "payvault status --ready",
+            "payvault keys reseal --config c.toml",
+            "payvault keys reseal --to none",
+            "payvault unseal --share-file s --passphrase-file p",
             "payvault store copy --from a --to b",
             "payvault store copy --from a --to b --to-engine rocksdb",
             "payvault restore --config c.toml",
             "payvault backup --out /mnt/backups",
             "payvault redeem txn_x --purpose steal --fields number",
             "payvault log verify audit.jsonl",
+            "payvault log export --reason r --ticket T --resume",
             "payvault tokenize txn_x 4242424242424242",
         ] {
             assert!(

@@ -23,6 +23,7 @@ mod page;
 mod receipt;
 mod recorded;
 mod report;
+mod tile_files;
 mod tiles;
 mod tree;
 mod verify;
@@ -47,9 +48,10 @@ pub use page::{Page, PageEntry, PageRow, encode_pages};
 pub use receipt::Receipt;
 pub use recorded::Recorded;
 pub use report::{ReceiptReport, Report};
+pub use tile_files::{TILE_HASHES, TileFile, TileWriter, partial_tiles, tile_path};
 pub use tiles::{HALF_BYTES, HALF_HASHES, HalfTile, Staged, TileSource, Tree};
 pub use tree::{
     Boundaries, Frontier, Hashes, consistency_path, empty_root, inclusion_path, node_hash,
     range_boundaries, root_from_boundaries, root_of_prefix, verify_consistency, verify_inclusion,
 };
-pub use verify::{verify_export, verify_receipt};
+pub use verify::{Seen, SeenAs, read_export, verify_export, verify_receipt};

@@ -125,6 +125,12 @@ impl<'a> Recorded<'a> {
         self.wire.fields.iter().map(|field| &**field)
     }
 
+    /// All facts of the event, in the order of their names.
+    pub fn details(&self) -> impl Iterator<Item = (&str, &str)> {
+        let facts = self.wire.detail.iter();
+        facts.map(|(name, value)| (&**name, &**value))
+    }
+
     /// One fact of the event.
     pub fn detail(&self, key: &str) -> Option<&str> {
         self.wire.detail.get(key).map(|value| &**value)

@@ -37,6 +37,8 @@ pub struct Report {
     pub at: Timestamp,
     /// The signed statement that the lines lead to.
     pub checkpoint: Checkpoint,
+    /// Its whole note, as the export holds it.
+    pub note: String,
     /// The key that signed it, one of those that were given.
     pub key: String,
 }

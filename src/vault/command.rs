@@ -4,6 +4,7 @@ use super::epochs::ClosedEpoch;
 use crate::clock::Timestamp;
 use crate::ids::{ActionId, PrincipalId, TransactionId};
 use crate::keys::Fingerprint;
+use crate::keys::Tries;
 use crate::payment::{Details, Masked, SecurityCode, Token};
 use crate::policy::{Allowance, AllowanceKey, Denial, FieldSet, Principal, Purpose, Rpc, Terms};
 use std::sync::Arc;
@@ -192,6 +193,8 @@ pub enum Admin {
     LoggedOut,
     /// `ConfirmRestore`.
     ConfirmRestore,
+    /// A custodian, by this name, showed that his share is good.
+    ShareAcknowledged(String),
     /// The first call of a day by a principal: for the 90-day rule.
     Seen(PrincipalId),
 }
@@ -210,9 +213,26 @@ pub enum Note {
     /// The log ends (orderly stop).
     Stopped,
     /// The vault was unsealed.
-    Unsealed,
-    /// Failed tries to unseal since the last entry.
-    UnsealRefused(u32),
+    Unsealed {
+        /// The kind of seal.
+        seal: &'static str,
+        /// Whose shares opened it, by name, separated by spaces; empty when it takes none.
+        custodians: String,
+    },
+    /// Failed tries to unseal since the vault was open last.
+    UnsealRefused(Tries),
+    /// The seal is about to be changed.
+    ResealBegun {
+        /// The kind that it had.
+        from: &'static str,
+        /// The kind that it gets.
+        to: &'static str,
+    },
+    /// The seal was changed, or could not be.
+    Resealed {
+        /// Its kind from now on, and whose shares open it; or why it stayed as it was.
+        result: Result<Vec<(&'static str, String)>, String>,
+    },
     /// The vault is being sealed.
     Sealed,
     /// A backup was finished, or failed.

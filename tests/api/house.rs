@@ -366,6 +366,17 @@ impl Serving {
         self.serve(known.collect()).await;
     }
 
+    /// Stops and starts again, sealed. Of a vault in its data directory.
+    pub async fn restart_sealed(&mut self) {
+        self.stop().await;
+        self.gate = Arc::new(Gate::new(self.gate.house().clone()));
+        let known = std::mem::take(&mut self.people);
+        let known = known
+            .into_iter()
+            .map(|(name, p)| (name, p.id, p.credential));
+        self.serve(known.collect()).await;
+    }
+
     /// Every entry of a vault in memory, read back from what is durable and checked to the root.
     pub fn entries(&self) -> Vec<Entry> {
         let keys = &self.gate.house().keys_dir;
@@ -464,7 +475,7 @@ fn opened(house: House, store: Box<dyn Store>) -> Gate {
     let root = SealFile::read(&house.keys_dir)
         .and_then(|seal| seal.open(&passphrase()))
         .expect("the root key");
-    let vault = vault::open_in(&house, &root, 0, store).expect("the vault opens");
+    let vault = vault::open_in(&house, &root, store).expect("the vault opens");
     Gate::opened(house, vault)
 }
 

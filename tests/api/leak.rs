@@ -587,6 +587,7 @@ async fn a_thousand_canaries_leave_no_trace() {
         .admin("operator")
         .unseal(pb::UnsealRequest {
             passphrase: format!("{token} is not the passphrase"),
+            ..Default::default()
         })
         .await
         .expect_err("a wrong passphrase");

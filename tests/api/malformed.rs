@@ -239,6 +239,7 @@ fn good_login(_: &Ground) -> pb::LoginRequest {
 fn good_unseal(_: &Ground) -> pb::UnsealRequest {
     pb::UnsealRequest {
         passphrase: "not the passphrase".to_owned(),
+        ..Default::default()
     }
 }
 
@@ -1151,6 +1152,20 @@ fn running(table: &mut Table<'_>) {
             },
         );
     }
+
+    table.row(
+        rpc,
+        "a share beside a passphrase",
+        good_unseal,
+        &["passphrase"],
+        |m| {
+            m.share = "zyxwvutsrqponm".to_owned();
+        },
+    );
+    table.row(rpc, "a share of 257 bytes", good_unseal, &["share"], |m| {
+        m.passphrase.clear();
+        m.share = "zyxwvutsrqponm".chars().cycle().take(257).collect();
+    });
 
     let rpc = Rpc::CreatePrincipal;
     for (what, name) in [

@@ -187,7 +187,7 @@ impl World {
         let root = payvault::keys::SealFile::read(&house.keys_dir)
             .and_then(|seal| seal.open(&passphrase))
             .expect("the root key");
-        let opened = vault::open_in(&house, &root, 0, Box::new(MemoryStore::on(&disk)));
+        let opened = vault::open_in(&house, &root, Box::new(MemoryStore::on(&disk)));
         let vault = opened.expect("it opens");
         let sessions = PEOPLE.iter().enumerate().map(|(who, (_, role))| {
             role.is_human()

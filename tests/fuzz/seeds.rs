@@ -269,6 +269,7 @@ fn requests() {
     call(Rpc::Login, "auditor", &login);
     let unseal = pb::UnsealRequest {
         passphrase: format!("{CANARY} {CANARY}"),
+        ..Default::default()
     };
     call(Rpc::Unseal, "operator", &unseal);
     let export = pb::ExportLogRequest {
@@ -412,6 +413,14 @@ fn files() {
     seed("files", &[&[2], &read(keys.join("seal.json"))]);
     seed("files", &[&[3], &read(keys.join("keyring"))]);
     seed("files", &[&[4], &read(keys.join("wrap"))]);
+    let formats: serde_json::Value =
+        serde_json::from_str(&vector("keys/formats.json")).expect("JSON");
+    let custodians = &formats["custodians"];
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    seed("files", &[&[2], text(&custodians["file"]).as_bytes()]);
+    seed("files", &[&[5], text(&custodians["shares"][0]).as_bytes()]);
+    seed("files", &[&[5], text(&custodians["share_file"]).as_bytes()]);
+    seed("files", &[&[6], TRIES.as_bytes()]);
     for slot in ["mark.0", "mark.1"] {
         let mark = read(home.house.mark_dir.join(slot));
         if let Some((content, _)) = mark.split_last_chunk::<32>() {
@@ -420,6 +429,9 @@ fn files() {
         }
     }
 }
+
+/// A journal of failed tries to unseal.
+const TRIES: &str = r#"{"bad":1,"locked_until":0,"lost":false,"others":2,"tries":[{"count":3,"first":5,"last":7,"origin":"192.0.2.1","reason":"SHARE_DAMAGED","uri":"spiffe://payvault.example/ann"}],"v":1}"#;
 
 fn config() {
     let whole = r#"data_dir = "/srv/payvault/data"

@@ -225,7 +225,7 @@ fn make(house: &House) {
 
 fn open(house: &House) -> Result<Vault, OpenError> {
     let root = SealFile::read(&house.keys_dir)?.open(&SecretText::copy_from(PASSPHRASE))?;
-    vault::open(house, &root, 0)
+    vault::open(house, &root)
 }
 
 fn house(orders: &Orders) -> House {

@@ -270,7 +270,7 @@ impl Home {
     /// Opens over another store.
     pub fn reopen_over(&mut self, store: Box<dyn Store>) -> Result<(), OpenError> {
         assert!(self.vault.is_none(), "close it first");
-        let vault = open_in(&self.house, &TEMPLATE.root, 0, store)?;
+        let vault = open_in(&self.house, &TEMPLATE.root, store)?;
         self.vault = Some(Arc::new(vault));
         Ok(())
     }
@@ -285,7 +285,7 @@ impl Home {
     pub fn restart_on_disk(&mut self) {
         self.close();
         let root = root_key(&self.house);
-        let vault = payvault::vault::open(&self.house, &root, 0).expect("the vault opens again");
+        let vault = payvault::vault::open(&self.house, &root).expect("the vault opens again");
         self.vault = Some(Arc::new(vault));
     }
 

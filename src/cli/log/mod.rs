@@ -1,9 +1,14 @@
 //! `payvault log …`: the ledger, and its verification without a vault.
 
 mod checkpoint;
+mod csv;
 mod export;
 mod progress;
+mod report;
+mod resume;
+mod tiles;
 mod verify;
+mod wrapping;
 
 pub use export::fetch;
 
@@ -19,9 +24,17 @@ pub enum LogCommand {
     Export(export::ExportArgs),
     /// Verify an export, offline: nothing was added, dropped or changed
     #[command(after_help = verify::EXAMPLES)]
-    Verify(verify::VerifyArgs),
+    Verify(verify::VerifyExportArgs),
     /// Verify a receipt, offline: the entry is in the ledger
     VerifyReceipt(verify::VerifyArgs),
+    /// Make a table (CSV) of an export, offline, once it verified
+    Csv(csv::CsvArgs),
+    /// Make a page (HTML) of an export to read and print, offline, once it verified
+    #[command(after_help = report::EXAMPLES)]
+    Report(report::ReportArgs),
+    /// Make or grow a directory of the tree's tiles (C2SP tlog-tiles) from an export, offline
+    #[command(after_help = tiles::EXAMPLES)]
+    Tiles(tiles::TilesArgs),
     /// Fetch the newest checkpoint; keep it outside of the vault
     Checkpoint(checkpoint::CheckpointArgs),
 }
@@ -29,7 +42,7 @@ pub enum LogCommand {
 impl LogCommand {
     /// Whether the vault isn't asked.
     pub fn is_offline(&self) -> bool {
-        matches!(self, LogCommand::Verify(_) | LogCommand::VerifyReceipt(_))
+        !matches!(self, LogCommand::Export(_) | LogCommand::Checkpoint(_))
     }
 }
 
@@ -41,6 +54,9 @@ pub fn run_offline(command: LogCommand, output: Output) -> Result<(), CliError> 
     match command {
         LogCommand::Verify(args) => verify::export(args, output),
         LogCommand::VerifyReceipt(args) => verify::receipt(args, output),
+        LogCommand::Csv(args) => csv::run(args, output),
+        LogCommand::Report(args) => report::run(args, output),
+        LogCommand::Tiles(args) => tiles::run(args, output),
         LogCommand::Export(_) | LogCommand::Checkpoint(_) => Ok(()),
     }
 }

@@ -1,15 +1,15 @@
 //! `payvault log verify` and `verify-receipt`: offline, with keys that the caller was given. A key
 //! is never taken from the file.
 
+use super::wrapping;
 use crate::cli::error::CliError;
 use crate::cli::input;
 use crate::cli::output::Output;
 use crate::ledger::{self, VerifierKey, VerifyError, to_base64};
 use clap::Args;
 use serde_json::{Value, json};
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::io::BufRead;
+use std::path::PathBuf;
 
 pub(super) const EXAMPLES: &str = "Example:
   payvault log verify audit.jsonl --key payvault/vlt_.../1+0a1b2c3d+AY...
@@ -17,29 +17,42 @@ pub(super) const EXAMPLES: &str = "Example:
 KEY is what `payvault init` printed when the vault was made. Take it from there or from whoever
 got it then, never from the file or from whoever sent the file.";
 
-/// Verifies a file.
+/// A file and the keys to verify it with.
 #[derive(Args, Debug)]
 pub struct VerifyArgs {
     /// The file; - is stdin
     #[arg(value_name = "FILE")]
-    file: PathBuf,
+    pub(super) file: PathBuf,
     /// The ledger's public key, as you were given it; more than once when it changed
     #[arg(long = "key", value_name = "KEY", required = true)]
     keys: Vec<String>,
 }
 
 /// Verifies an export.
+#[derive(Args, Debug)]
+pub struct VerifyExportArgs {
+    #[command(flatten)]
+    pub(super) verify: VerifyArgs,
+    /// The age identity that opens an encrypted one
+    #[arg(long = "identity", value_name = "FILE")]
+    pub(super) identity_file: Option<PathBuf>,
+}
+
+impl VerifyExportArgs {
+    /// Opens the export, whatever it is wrapped in, and reads the keys.
+    pub(super) fn open(&self) -> Result<(Box<dyn BufRead>, Vec<VerifierKey>), CliError> {
+        let keys = keys(&self.verify.keys)?;
+        let reader = wrapping::open(&self.verify.file, self.identity_file.as_deref())?;
+        Ok((reader, keys))
+    }
+}
+
+/// Verifies an export.
 ///
 /// # Errors
 /// Exit code 6 and the first line that is wrong.
-pub fn export(args: VerifyArgs, output: Output) -> Result<(), CliError> {
-    let keys = keys(&args.keys)?;
-    let reader: Box<dyn BufRead> = if args.file == Path::new("-") {
-        Box::new(io::stdin().lock())
-    } else {
-        let file = File::open(&args.file).map_err(CliError::file(&args.file))?;
-        Box::new(BufReader::with_capacity(256 << 10, file))
-    };
+pub fn export(args: VerifyExportArgs, output: Output) -> Result<(), CliError> {
+    let (reader, keys) = args.open()?;
     let report = ledger::verify_export(reader, &keys).map_err(refused)?;
     let document = json!({
         "verified": true,
@@ -86,7 +99,7 @@ pub fn receipt(args: VerifyArgs, output: Output) -> Result<(), CliError> {
     })
 }
 
-fn checkpoint(checkpoint: &ledger::Checkpoint) -> Value {
+pub(super) fn checkpoint(checkpoint: &ledger::Checkpoint) -> Value {
     json!({
         "origin": checkpoint.origin,
         "size": checkpoint.size,
@@ -113,6 +126,24 @@ pub(crate) fn refused(error: VerifyError) -> CliError {
 }
 
 #[cfg(test)]
+impl VerifyArgs {
+    pub(super) fn of(file: PathBuf, key: &str) -> VerifyArgs {
+        let keys = vec![key.to_owned()];
+        VerifyArgs { file, keys }
+    }
+}
+
+#[cfg(test)]
+impl VerifyExportArgs {
+    pub(super) fn of(verify: VerifyArgs) -> VerifyExportArgs {
+        VerifyExportArgs {
+            verify,
+            identity_file: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -122,10 +153,7 @@ mod tests {
         let file = dir.path().join("a.jsonl");
         std::fs::write(&file, "{}\n").unwrap();
         let verify = |key: &str| {
-            let args = VerifyArgs {
-                file: file.clone(),
-                keys: vec![key.to_owned()],
-            };
+            let args = VerifyExportArgs::of(VerifyArgs::of(file.clone(), key));
             export(args, Output { json: true }).unwrap_err()
         };
         assert_eq!(verify("nonsense").exit_code(), 2);

@@ -3,8 +3,11 @@
 mod exports;
 mod notes;
 mod pages;
+mod proofs;
 mod receipts;
 mod tamper;
+mod tamperings;
+mod tile_files;
 mod tiles;
 mod trees;
 mod vectors;

@@ -1,6 +1,7 @@
 //! The lines between header and end: each one proven, held to the filter, and put into the tree.
 
 use super::header::Header;
+use super::seen::{Seen, SeenAs};
 use super::{check_open, line_type};
 use crate::ledger::bucket::{Bucket, site_from_text};
 use crate::ledger::event::Event;
@@ -47,11 +48,16 @@ impl<'a> Body<'a> {
         })
     }
 
-    pub fn line(&mut self, text: &str, number: u64) -> Result<(), Fault> {
+    pub fn line(
+        &mut self,
+        text: &str,
+        number: u64,
+        see: &mut impl FnMut(&Seen<'_>),
+    ) -> Result<(), Fault> {
         let leaf = match line_type(text).as_deref() {
-            Some(lines::ENTRY) => self.open(text)?,
-            Some(lines::CLOSED) => self.closed(text)?,
-            Some(lines::ERASED) => self.erased(text, number)?,
+            Some(lines::ENTRY) => self.open(text, see)?,
+            Some(lines::CLOSED) => self.closed(text, see)?,
+            Some(lines::ERASED) => self.erased(text, number, see)?,
             Some(lines::END) => {
                 let expected = self.frontier.size();
                 return Err(Fault::EndsEarly { expected });
@@ -74,7 +80,7 @@ impl<'a> Body<'a> {
         }
     }
 
-    fn open(&mut self, text: &str) -> Result<Hash, Fault> {
+    fn open(&mut self, text: &str, see: &mut impl FnMut(&Seen<'_>)) -> Result<Hash, Fault> {
         let line: EntryLine<'_> = lines::read(text).ok_or(Fault::NotCanonical)?;
         let index = self.expect(&line.index)?;
         let (entry, bucket) = check_open(&line, index, self.header.epoch)?;
@@ -92,12 +98,14 @@ impl<'a> Body<'a> {
             self.remember(bucket.text, Erasure::Attested)?;
         }
         self.report.open += 1;
-        Ok(line.leaf.0)
+        let (leaf, bucket) = (line.leaf.0, &*line.bucket);
+        see(&Seen::new(index, leaf, bucket, SeenAs::Open(&entry)));
+        Ok(leaf)
     }
 
-    fn closed(&mut self, text: &str) -> Result<Hash, Fault> {
+    fn closed(&mut self, text: &str, see: &mut impl FnMut(&Seen<'_>)) -> Result<Hash, Fault> {
         let line: ClosedLine<'_> = lines::read(text).ok_or(Fault::NotCanonical)?;
-        self.expect(&line.index)?;
+        let index = self.expect(&line.index)?;
         let bucket = Bucket::parse(&line.bucket).map_err(|_| Fault::Bucket)?;
         let commitments = line.c.map(|commitment| commitment.0);
         let digest = facets_digest(&commitments);
@@ -136,12 +144,19 @@ impl<'a> Body<'a> {
             _ => return Err(Fault::NotCanonical),
         }
         self.report.closed += 1;
-        Ok(line.leaf.0)
+        let (leaf, bucket) = (line.leaf.0, &*line.bucket);
+        see(&Seen::new(index, leaf, bucket, SeenAs::Closed));
+        Ok(leaf)
     }
 
-    fn erased(&mut self, text: &str, number: u64) -> Result<Hash, Fault> {
+    fn erased(
+        &mut self,
+        text: &str,
+        number: u64,
+        see: &mut impl FnMut(&Seen<'_>),
+    ) -> Result<Hash, Fault> {
         let line: ErasedLine<'_> = lines::read(text).ok_or(Fault::NotCanonical)?;
-        self.expect(&line.index)?;
+        let index = self.expect(&line.index)?;
         let bucket = Bucket::parse(&line.bucket).map_err(|_| Fault::Bucket)?;
         if leaf_hash(self.header.epoch, &line.bucket, &line.facets.0) != line.leaf.0 {
             return Err(Fault::Leaf);
@@ -153,7 +168,9 @@ impl<'a> Body<'a> {
             None => self.remember(bucket.text, Erasure::Claimed(number))?,
         }
         self.report.erased += 1;
-        Ok(line.leaf.0)
+        let (leaf, bucket) = (line.leaf.0, &*line.bucket);
+        see(&Seen::new(index, leaf, bucket, SeenAs::Erased));
+        Ok(leaf)
     }
 
     fn remember(&mut self, bucket: &str, erasure: Erasure) -> Result<(), Fault> {

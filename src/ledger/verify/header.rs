@@ -94,6 +94,7 @@ impl Header {
                 ticket: line.ticket.clone().into_owned(),
                 at,
                 checkpoint: checkpoint.clone(),
+                note: line.checkpoint.clone().into_owned(),
                 key,
             },
             filter,

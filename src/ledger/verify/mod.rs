@@ -3,6 +3,9 @@
 
 mod body;
 mod header;
+mod seen;
+
+pub use self::seen::{Seen, SeenAs};
 
 use self::body::Body;
 use self::header::Header;
@@ -30,6 +33,20 @@ use std::io::BufRead;
 /// named last: [`Fault::Root`] at the end line, [`Fault::UnattestedErasure`] at the first erased
 /// line of the bucket.
 pub fn verify_export(reader: impl BufRead, keys: &[VerifierKey]) -> Result<Report, VerifyError> {
+    read_export(reader, keys, |_| {})
+}
+
+/// Verifies an export as [`verify_export`] does, and gives `see` each of its entries on the way. What
+/// `see` was given is proven only when the whole is: nothing may be made of it before this returns
+/// a report.
+///
+/// # Errors
+/// As [`verify_export`].
+pub fn read_export(
+    reader: impl BufRead,
+    keys: &[VerifierKey],
+    mut see: impl FnMut(&Seen<'_>),
+) -> Result<Report, VerifyError> {
     let mut lines = LineReader::new(reader);
     let header = match lines.next().map(|line| Header::verify(line, keys)) {
         Ok(Ok(header)) => header,
@@ -39,7 +56,7 @@ pub fn verify_export(reader: impl BufRead, keys: &[VerifierKey]) -> Result<Repor
     let mut body = Body::new(&header).map_err(|fault| lines.refuse(fault))?;
     while body.frontier.size() < header.to {
         let number = lines.number() + 1;
-        let fault = body.line(lines.next()?, number).err();
+        let fault = body.line(lines.next()?, number, &mut see).err();
         if let Some(fault) = fault {
             return Err(lines.refuse(fault));
         }
