@@ -116,6 +116,7 @@ impl Refused {
             "STORAGE_FULL" => "An operator has to make space.",
             "SEALED" => "An operator unseals: `payvault unseal`.",
             "DRAINING" => "The vault is stopping: try again later.",
+            "STREAM_ENDED" => "Open another stream, and go on with what has no result.",
             "LEDGER_UNAVAILABLE" | "CLOCK_SUSPECT" => {
                 "Nothing was released. An operator looks at the vault's log; try again later."
             }

@@ -35,6 +35,7 @@ mod rows;
 mod sessions;
 mod state;
 mod tee;
+mod together;
 mod tokenize;
 mod tokens;
 mod watchdog;
@@ -53,6 +54,7 @@ pub use proofs::IssuedReceipt;
 pub use publish::Published;
 pub use registry::{Change, Pending, Registry};
 pub use sessions::Sessions;
+pub use together::Answers;
 
 use crate::clock::{Beats, Clock};
 use crate::ids::{PrincipalId, VaultId};

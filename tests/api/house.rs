@@ -51,6 +51,8 @@ pub struct Serving {
     pub people: BTreeMap<&'static str, Person>,
     pub disk: MemoryDisk,
     pub clock: Arc<ManualClock>,
+    /// Takes effect when it restarts.
+    pub calls_per_second: u32,
     _dir: TempDir,
     pub gate: Arc<Gate>,
     tls: Arc<Tls>,
@@ -246,6 +248,7 @@ impl Serving {
             people: BTreeMap::new(),
             disk,
             clock: manual,
+            calls_per_second: 1_000_000,
             _dir: dir,
             gate: Arc::new(gate),
             tls,
@@ -266,7 +269,7 @@ impl Serving {
         let (stop, stopped) = oneshot::channel::<()>();
         let clock = self.gate.house().clock.clone();
         let tls = Arc::clone(&self.tls);
-        let node = Node::new(Arc::clone(&self.gate), tls, clock, 1_000_000)
+        let node = Node::new(Arc::clone(&self.gate), tls, clock, self.calls_per_second)
             .with_backup_dir(Some(self.backup_dir()));
         self.stop = Some(stop);
         self.node = Some(tokio::spawn(async move {
