@@ -225,6 +225,13 @@ pub const BUCKET_BYTES_MAX: usize = 64;
 /// A clock that is further past the last entry than this is not believed at the start.
 pub const CLOCK_AHEAD_MS_MAX: u64 = 1_200 * crate::clock::DAY_MS;
 
+/// Bytes of an import's input: some half a million lines.
+pub const IMPORT_BYTES_MAX: usize = 256 << 20;
+/// Bytes of one line of it.
+pub const IMPORT_LINE_BYTES_MAX: usize = 16 << 10;
+/// An import is gone on with for this long after it was begun: well within [`REQUEST_MEMORY_MS`].
+pub const IMPORT_JOB_MS_MAX: u64 = REQUEST_MEMORY_MS - 60 * 60 * 1000;
+
 /// Bytes of a backup's chunk, sealed; a reader takes no longer one.
 pub const BACKUP_CHUNK_BYTES_MAX: usize = 1 << 20;
 /// Bytes of committed rows that wait to be written into a backup under way; past it the backup

@@ -446,10 +446,7 @@ async fn past_the_rate_items_wait_and_are_not_refused() {
     assert_eq!(passed, 1_500);
     assert_eq!(results.len(), 25);
     for result in &results {
-        assert_eq!(
-            reason_of(result.as_ref().expect_err("untied")),
-            "NOT_TIED"
-        );
+        assert_eq!(reason_of(result.as_ref().expect_err("untied")), "NOT_TIED");
     }
     serving.stop().await;
 }
