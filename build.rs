@@ -8,7 +8,17 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Messages whose fields are wiped when they are dropped.
-const WIPED: &[&str] = &["Card", "Billing", "IbanAccount", "UsAccount"];
+const WIPED: &[&str] = &[
+    "Card",
+    "Billing",
+    "IbanAccount",
+    "UsAccount",
+    "UkAccount",
+    "SeAccount",
+    "Bankgiro",
+    "Plusgiro",
+    "DkAccount",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");

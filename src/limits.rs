@@ -18,6 +18,9 @@ pub const QUEUE_COMMANDS_MAX: usize = 4_096;
 pub const QUEUE_COMMANDS_PER_PRINCIPAL_MAX: usize = 1_024;
 /// A round that takes longer than this ends the process: the engine hangs.
 pub const ROUND_MS_MAX: u64 = 10_000;
+/// Bytes of one of the journal's two files, past which it is the other one's turn. Rounds of both may
+/// be in memory, and have to go into the engine within the reserve of space.
+pub const JOURNAL_BYTES_MAX: u64 = 2 << 20;
 /// Free disk space below which writes are refused.
 pub const SPACE_RESERVE_BYTES: u64 = 64 << 20;
 /// At most one high-water mark in this time.
@@ -55,6 +58,10 @@ pub const POSTAL_CODE_CHARS_MAX: usize = 16;
 pub const ADDRESS_LINE_CHARS_MAX: usize = 80;
 /// Characters of any number (PAN, IBAN, account) as it comes in, separators included.
 pub const NUMBER_CHARS_MAX: usize = 48;
+/// Bytes of each of the files with the British modulus tables; about 130 KiB are in use.
+pub const UK_TABLE_BYTES_MAX: usize = 1 << 20;
+/// Lines of each of them; about 1,200 are in use.
+pub const UK_TABLE_ROWS_MAX: usize = 10_000;
 
 /// How long a security code stays in memory (monotonic).
 pub const SECURITY_CODE_MS: u64 = 15 * 60 * 1000;
@@ -102,11 +109,28 @@ pub const SECRET_HASHES_WAITING_MAX: usize = 32;
 pub const PASSPHRASE_BYTES: std::ops::RangeInclusive<usize> = 12..=1024;
 /// Certificates that may unseal.
 pub const UNSEALERS_MAX: usize = 64;
+/// Custodians of a seal.
+pub const CUSTODIANS_MAX: usize = 16;
+/// The fewest custodians that a seal takes to open: one alone is no split knowledge.
+pub const CUSTODIANS_THRESHOLD_MIN: u8 = 2;
+/// Bytes of a share's text; it has 143.
+pub const SHARE_TEXT_BYTES_MAX: usize = 256;
+/// Bytes of a share's file, encrypted.
+pub const SHARE_FILE_BYTES_MAX: usize = 16 << 10;
+/// Shares that were given lie in memory no longer than this, counted from the first.
+pub const SHARES_KEPT_MS: u64 = 30 * 60 * 1000;
+/// Kinds of failed tries to unseal (reason, certificate, origin) that are told apart; what comes
+/// beyond is counted.
+pub const UNSEAL_TRIES_MAX: usize = 64;
+/// Bytes of the file that keeps them.
+pub const UNSEAL_TRIES_BYTES_MAX: usize = 64 << 10;
 /// Bytes of seal.json.
 pub const SEAL_FILE_BYTES_MAX: usize = 64 << 10;
 /// Keys that a keyring holds, destroyed ones (which only name themselves) included: six a day for
 /// more than 40 years.
 pub const KEYS_MAX: usize = 100_000;
+/// Keys in one message of their list.
+pub const KEYS_LISTED_AT_ONCE: usize = 100;
 /// Bytes of the keyring's file.
 pub const KEYRING_BYTES_MAX: usize = 16 << 20;
 /// Bytes of a row's key, and of the scope of a derived key; the longest row key has 49.

@@ -65,6 +65,18 @@ pub fn barrier_calls() -> u64 {
     BARRIER_CALLS.load(Ordering::SeqCst)
 }
 
+/// Makes what was written to `file`, and its size, durable: `fdatasync(2)`. What the journal asks
+/// for; not counted among [`barrier_calls`], which prove the engine's own.
+///
+/// # Errors
+/// As the system says. What was written is then in an unknown state.
+pub fn sync_data(file: &std::fs::File) -> io::Result<()> {
+    if barrier_is_off() {
+        return Ok(());
+    }
+    file.sync_data()
+}
+
 /// Whether a test asked, by `PAYVAULT_TEST_BARRIER_OFF`, for the weak barrier that the system
 /// would give: it counts and does nothing. Read once.
 #[cfg(any(debug_assertions, feature = "fault-injection"))]

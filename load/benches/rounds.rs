@@ -117,7 +117,7 @@ impl Subject {
             tape: tape.clone(),
         });
         Subject {
-            vault: open_in(&house, &root, 0, recording).expect("an open vault"),
+            vault: open_in(&house, &root, recording).expect("an open vault"),
             tape,
             cast,
         }

@@ -142,7 +142,8 @@ fn parse_tokenize(bencher: Bencher) {
         let mut violations = Violations::new();
         let id = convert::request_id(asked.request_id, &mut violations);
         let transaction = convert::transaction(&asked.transaction, &mut violations);
-        let details = convert::details(asked.details, b.now, &mut violations);
+        let tables = payvault::payment::ModulusTables::default();
+        let details = convert::details(asked.details, b.now, &tables, &mut violations);
         assert!(violations.is_empty());
         (id.is_some(), transaction.is_some(), details.is_some())
     });

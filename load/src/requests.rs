@@ -132,6 +132,7 @@ pub fn tokenized() -> pb::TokenizeResponse {
         entry_index: 1 << 20,
         replayed: false,
         receipt: None,
+        fingerprint: None,
     }
 }
 
@@ -160,5 +161,6 @@ pub fn described() -> pb::DescribeTokenResponse {
                 count: 99,
             })
             .to_vec(),
+        fingerprint: None,
     }
 }

@@ -6,6 +6,7 @@ use super::sites::{
     self, RELEASE_DAYS_DEFAULT, RELEASE_DAYS_MAX, Retention, RetentionStart, SiteRules,
 };
 use super::tls::TlsFiles;
+use super::uk_modulus::ModulusFiles;
 use crate::ids::Site;
 use crate::limits;
 use crate::store::EngineKind;
@@ -35,6 +36,8 @@ pub struct Config {
     pub passphrase_file: Option<PathBuf>,
     /// The sites and their rules.
     pub sites: BTreeMap<Site, SiteRules>,
+    /// The British modulus tables; without them such accounts are presumed valid.
+    pub uk_modulus: Option<ModulusFiles>,
     /// Calls a second and principal.
     pub calls_per_second: u32,
     /// Whether the services describe themselves.
@@ -150,6 +153,7 @@ pub struct Settings {
     pub tls: TlsSettings,
     pub passphrase_file: Option<PathBuf>,
     pub sites: BTreeMap<String, SiteSettings>,
+    pub uk_modulus: ModulusSettings,
     pub limits: LimitSettings,
     pub reflection: Option<bool>,
     pub log: LogSettings,
@@ -180,6 +184,16 @@ pub struct SiteSettings {
     pub log_from: Option<RetentionStart>,
     pub financial_year_end_month: Option<u8>,
     pub log_source: Option<String>,
+    pub fingerprint: Option<bool>,
+}
+
+/// The table `uk_modulus`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct ModulusSettings {
+    pub weights: Option<PathBuf>,
+    pub substitutions: Option<PathBuf>,
 }
 
 /// The table `limits`.
@@ -269,6 +283,8 @@ impl Settings {
                 "TLS_CLIENT_CA" => settings.tls.client_ca = paths(),
                 "TLS_CRL" => settings.tls.crl = paths(),
                 "PASSPHRASE_FILE" => settings.passphrase_file = path(),
+                "UK_MODULUS_WEIGHTS" => settings.uk_modulus.weights = path(),
+                "UK_MODULUS_SUBSTITUTIONS" => settings.uk_modulus.substitutions = path(),
                 "LIMITS_CALLS_PER_SECOND" => {
                     settings.limits.calls_per_second = Some(parse(&name, &value)?);
                 }
@@ -303,6 +319,11 @@ impl Settings {
         lay(&mut self.tls.crl, upper.tls.crl);
         lay(&mut self.passphrase_file, upper.passphrase_file);
         self.sites.extend(upper.sites);
+        lay(&mut self.uk_modulus.weights, upper.uk_modulus.weights);
+        lay(
+            &mut self.uk_modulus.substitutions,
+            upper.uk_modulus.substitutions,
+        );
         lay(
             &mut self.limits.calls_per_second,
             upper.limits.calls_per_second,
@@ -324,6 +345,8 @@ impl Settings {
             &mut self.tls.cert,
             &mut self.tls.key,
             &mut self.passphrase_file,
+            &mut self.uk_modulus.weights,
+            &mut self.uk_modulus.substitutions,
             &mut self.checkpoint_sink,
             &mut self.backup_dir,
         ];
@@ -400,6 +423,7 @@ impl Settings {
             tls,
             passphrase_file: self.passphrase_file,
             sites: judge_sites(self.sites)?,
+            uk_modulus: judge_tables(self.uk_modulus)?,
             calls_per_second: bounded(
                 "limits.calls_per_second",
                 self.limits
@@ -417,6 +441,20 @@ impl Settings {
             checkpoint_sink: self.checkpoint_sink,
             backup_dir: self.backup_dir,
         })
+    }
+}
+
+/// The tables belong together: weights without substitutions would refuse good accounts.
+fn judge_tables(tables: ModulusSettings) -> Result<Option<ModulusFiles>, ConfigError> {
+    let missing = |key| invalid(key, "is missing beside the other table: set both, or none");
+    match (tables.weights, tables.substitutions) {
+        (None, None) => Ok(None),
+        (Some(weights), Some(substitutions)) => Ok(Some(ModulusFiles {
+            weights,
+            substitutions,
+        })),
+        (None, Some(_)) => Err(missing("uk_modulus.weights")),
+        (Some(_), None) => Err(missing("uk_modulus.substitutions")),
     }
 }
 
@@ -453,6 +491,9 @@ fn judge_sites(
             .release_days_max
             .or(known.map(|site| site.release_days_max))
             .unwrap_or(RELEASE_DAYS_DEFAULT);
+        let fingerprint = own
+            .fingerprint
+            .unwrap_or(known.is_some_and(|site| site.fingerprint));
         bounded(
             &key(".release_days_max"),
             release_days_max,
@@ -475,6 +516,7 @@ fn judge_sites(
             site,
             SiteRules {
                 release_days_max,
+                fingerprint,
                 log,
             },
         );
@@ -744,6 +786,14 @@ client_ca = ["ca.pem"]
                 "sites.us.financial_year_end_month",
             ),
             ("sites = { US = {} }", "sites"),
+            (
+                "uk_modulus = { weights = \"w\" }",
+                "uk_modulus.substitutions",
+            ),
+            (
+                "uk_modulus = { substitutions = \"s\" }",
+                "uk_modulus.weights",
+            ),
             ("sites = { no = { log_years = 5 } }", "sites.no.log_from"),
         ] {
             let message = refused(&format!("{extra}\n{LEAST}"), &[]);
@@ -779,5 +829,30 @@ client_ca = ["ca.pem"]
         assert_eq!(site("no").release_days_max, RELEASE_DAYS_DEFAULT);
         assert_eq!(site("us").release_days_max, 30);
         assert_eq!(site("us").log.years, 7);
+    }
+
+    #[test]
+    fn fingerprints_are_off_unless_a_site_turns_them_on() {
+        let config = load(LEAST, &[]).unwrap();
+        assert!(config.sites.values().all(|site| !site.fingerprint));
+        let config = load(&format!("{LEAST}[sites.nl]\nfingerprint = true\n"), &[]).unwrap();
+        let on: Vec<&str> = config
+            .sites
+            .iter()
+            .filter(|(_, site)| site.fingerprint)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(on, ["nl"]);
+    }
+
+    #[test]
+    fn modulus_tables_are_paths_of_files() {
+        assert_eq!(load(LEAST, &[]).unwrap().uk_modulus, None);
+        let text = "uk_modulus = { weights = \"w\", substitutions = \"s\" }\n";
+        let variables = [("PAYVAULT_UK_MODULUS_WEIGHTS", "/w")];
+        let config = load(&format!("{text}{LEAST}"), &variables).unwrap();
+        let files = config.uk_modulus.unwrap();
+        assert_eq!(files.weights, PathBuf::from("/w"));
+        assert!(files.substitutions.ends_with("s"));
     }
 }

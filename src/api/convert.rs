@@ -5,8 +5,12 @@ use super::proto as pb;
 use super::violations::Violations;
 use crate::clock::{TIMESTAMP_MAX, Timestamp};
 use crate::ids::{PrincipalId, Site, TransactionId};
+use crate::keys::Fingerprint;
 use crate::limits;
-use crate::payment::{self, CardInput, Details, DetailsKind, Masked, SecurityCode, Token};
+use crate::payment::{
+    self, Assurance, CardInput, Details, DetailsKind, ExpiryState, Masked, ModulusTables,
+    SecurityCode, Token,
+};
 use crate::policy::{
     Agreement, Amount, Field, FieldSet, Grant, Party, Principal, Purpose, Role, Terms,
     capped_reference,
@@ -271,15 +275,17 @@ fn grants(at: &str, asked: &[pb::Grant], violations: &mut Violations) -> Vec<Gra
     grants
 }
 
-/// Payment details and the security code. The message's strings are taken over and wiped.
+/// Payment details and the security code. The message's strings are taken over and wiped. British
+/// accounts are checked with `uk_modulus`.
 pub fn details(
     asked: Option<pb::PaymentDetails>,
     now: Timestamp,
+    uk_modulus: &ModulusTables,
     violations: &mut Violations,
 ) -> Option<(Details, Option<SecurityCode>)> {
     use pb::payment_details::Kind;
     let Some(kind) = asked.and_then(|details| details.kind) else {
-        violations.add("details", "must have a card, an iban or a us_account");
+        violations.add("details", "must have one of the kinds of payment details");
         return None;
     };
     let secret = |text: &mut String| SecretText::new(take(text));
@@ -299,11 +305,13 @@ pub fn details(
                 .map(|(card, code)| (Details::Card(card), code))
                 .map_err(|problems| ("details.card", problems))
         }
-        Kind::Iban(mut account) => {
-            payment::iban(secret(&mut account.iban), secret(&mut account.holder))
-                .map(|account| (Details::Iban(account), None))
-                .map_err(|problems| ("details.iban", problems))
-        }
+        Kind::Iban(mut account) => payment::iban(
+            secret(&mut account.iban),
+            secret(&mut account.holder),
+            secret(&mut account.bic),
+        )
+        .map(|account| (Details::Iban(account), None))
+        .map_err(|problems| ("details.iban", problems)),
         Kind::UsAccount(mut account) => payment::us_account(
             secret(&mut account.routing_number),
             secret(&mut account.account_number),
@@ -312,6 +320,38 @@ pub fn details(
         )
         .map(|account| (Details::UsAccount(account), None))
         .map_err(|problems| ("details.us_account", problems)),
+        Kind::UkAccount(mut account) => payment::uk_account(
+            secret(&mut account.sort_code),
+            secret(&mut account.account_number),
+            secret(&mut account.holder),
+            uk_modulus,
+        )
+        .map(|account| (Details::UkAccount(account), None))
+        .map_err(|problems| ("details.uk_account", problems)),
+        Kind::SeAccount(mut account) => payment::se_account(
+            secret(&mut account.clearing_number),
+            secret(&mut account.account_number),
+            secret(&mut account.holder),
+        )
+        .map(|account| (Details::SeAccount(account), None))
+        .map_err(|problems| ("details.se_account", problems)),
+        Kind::Bankgiro(mut giro) => {
+            payment::bankgiro(secret(&mut giro.number), secret(&mut giro.holder))
+                .map(|giro| (Details::Bankgiro(giro), None))
+                .map_err(|problems| ("details.bankgiro", problems))
+        }
+        Kind::Plusgiro(mut giro) => {
+            payment::plusgiro(secret(&mut giro.number), secret(&mut giro.holder))
+                .map(|giro| (Details::Plusgiro(giro), None))
+                .map_err(|problems| ("details.plusgiro", problems))
+        }
+        Kind::DkAccount(mut account) => payment::dk_account(
+            secret(&mut account.reg_number),
+            secret(&mut account.account_number),
+            secret(&mut account.holder),
+        )
+        .map(|account| (Details::DkAccount(account), None))
+        .map_err(|problems| ("details.dk_account", problems)),
     };
     match read {
         Ok(read) => Some(read),
@@ -365,6 +405,7 @@ pub fn released(
         Details::Iban(account) => Kind::Iban(pb::IbanAccount {
             iban: give(Field::Number, &account.iban),
             holder: give(Field::Holder, &account.holder),
+            bic: give(Field::Number, &account.bic),
         }),
         Details::UsAccount(account) => Kind::UsAccount(pb::UsAccount {
             routing_number: give(Field::Number, &account.routing_number),
@@ -375,6 +416,29 @@ pub fn released(
             } else {
                 0
             },
+        }),
+        Details::UkAccount(account) => Kind::UkAccount(pb::UkAccount {
+            sort_code: give(Field::Number, &account.sort_code),
+            account_number: give(Field::Number, &account.account_number),
+            holder: give(Field::Holder, &account.holder),
+        }),
+        Details::SeAccount(account) => Kind::SeAccount(pb::SeAccount {
+            clearing_number: give(Field::Number, &account.clearing_number),
+            account_number: give(Field::Number, &account.account_number),
+            holder: give(Field::Holder, &account.holder),
+        }),
+        Details::Bankgiro(giro) => Kind::Bankgiro(pb::Bankgiro {
+            number: give(Field::Number, &giro.number),
+            holder: give(Field::Holder, &giro.holder),
+        }),
+        Details::Plusgiro(giro) => Kind::Plusgiro(pb::Plusgiro {
+            number: give(Field::Number, &giro.number),
+            holder: give(Field::Holder, &giro.holder),
+        }),
+        Details::DkAccount(account) => Kind::DkAccount(pb::DkAccount {
+            reg_number: give(Field::Number, &account.reg_number),
+            account_number: give(Field::Number, &account.account_number),
+            holder: give(Field::Holder, &account.holder),
         }),
     };
     pb::PaymentDetails { kind: Some(kind) }
@@ -398,13 +462,40 @@ pub fn masked(masked: &Masked, now: Timestamp) -> pb::MaskedDetails {
         DetailsKind::Card => pb::DetailsKind::Card,
         DetailsKind::Iban => pb::DetailsKind::Iban,
         DetailsKind::UsAccount => pb::DetailsKind::UsAccount,
+        DetailsKind::UkAccount => pb::DetailsKind::UkAccount,
+        DetailsKind::SeAccount => pb::DetailsKind::SeAccount,
+        DetailsKind::Bankgiro => pb::DetailsKind::Bankgiro,
+        DetailsKind::Plusgiro => pb::DetailsKind::Plusgiro,
+        DetailsKind::DkAccount => pb::DetailsKind::DkAccount,
+    };
+    let state = match masked.expiry.map(|expiry| expiry.state(now)) {
+        None => pb::ExpiryState::Unspecified,
+        Some(ExpiryState::Valid) => pb::ExpiryState::Valid,
+        Some(ExpiryState::ThisMonth) => pb::ExpiryState::ThisMonth,
+        Some(ExpiryState::Expired) => pb::ExpiryState::Expired,
+    };
+    let check = match masked.assurance {
+        Assurance::Checked => pb::CheckState::Checked,
+        Assurance::PresumedValid => pb::CheckState::PresumedValid,
+        Assurance::NotChecked => pb::CheckState::NotChecked,
     };
     pb::MaskedDetails {
         kind: kind.into(),
         masked_number: masked.number.clone(),
         brand: masked.brand.clone(),
         country: masked.country.clone(),
-        expired: masked.expiry.is_some_and(|expiry| expiry.expired(now)),
+        expired: state == pb::ExpiryState::Expired,
+        expiry_state: state.into(),
+        check: check.into(),
+        bank: masked.bank.clone(),
+    }
+}
+
+/// A fingerprint.
+pub fn fingerprint(fingerprint: &Fingerprint) -> pb::Fingerprint {
+    pb::Fingerprint {
+        value: fingerprint.to_text(),
+        generation: fingerprint.generation(),
     }
 }
 

@@ -26,4 +26,5 @@ pub mod services;
 pub mod sites;
 pub mod status;
 pub mod tls;
+pub mod uk_modulus;
 pub mod violations;

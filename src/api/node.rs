@@ -10,6 +10,7 @@ use super::services::{Admin, Ledger, Session, VaultApi};
 use super::tls::Tls;
 use crate::clock::Clock;
 use crate::limits;
+use crate::payment::ModulusTables;
 use crate::vault::Gate;
 use crate::vault::command::{Caller, Note, Work};
 use std::future::Future;
@@ -26,6 +27,7 @@ pub struct Node {
     clock: Clock,
     calls_per_second: u32,
     backup_dir: Option<PathBuf>,
+    uk_modulus: ModulusTables,
 }
 
 impl Node {
@@ -37,6 +39,7 @@ impl Node {
             clock,
             calls_per_second,
             backup_dir: None,
+            uk_modulus: ModulusTables::default(),
         }
     }
 
@@ -44,6 +47,13 @@ impl Node {
     #[must_use]
     pub fn with_backup_dir(mut self, directory: Option<PathBuf>) -> Node {
         self.backup_dir = directory;
+        self
+    }
+
+    /// What British accounts are checked with; without it they are presumed valid.
+    #[must_use]
+    pub fn with_uk_modulus(mut self, tables: ModulusTables) -> Node {
+        self.uk_modulus = tables;
         self
     }
 
@@ -65,6 +75,7 @@ impl Node {
             clock,
             calls_per_second,
             backup_dir,
+            uk_modulus,
         } = self;
         let health = Health::new();
         if gate.vault().is_some() {
@@ -79,7 +90,7 @@ impl Node {
         };
         let serving = Serving {
             listener,
-            routes: routes(&door, &tls, &clock, &health, backup_dir),
+            routes: routes(&door, &tls, &clock, &health, backup_dir, uk_modulus),
             tls,
             health,
             health_listener,
@@ -108,6 +119,7 @@ fn routes(
     clock: &Clock,
     health: &Health,
     backup_dir: Option<PathBuf>,
+    uk_modulus: ModulusTables,
 ) -> Routes {
     use pb::admin_service_server::AdminServiceServer;
     use pb::ledger_service_server::LedgerServiceServer;
@@ -122,7 +134,8 @@ fn routes(
     );
     let max = limits::MESSAGE_BYTES_MAX;
     Routes::new(
-        VaultServiceServer::new(VaultApi::new(Arc::clone(door))).max_decoding_message_size(max),
+        VaultServiceServer::new(VaultApi::new(Arc::clone(door), uk_modulus))
+            .max_decoding_message_size(max),
     )
     .add_service(
         LedgerServiceServer::new(Ledger::new(Arc::clone(door))).max_decoding_message_size(max),
@@ -142,6 +155,7 @@ async fn tick(gate: Arc<Gate>, refused: Arc<RefusedHandshakes>) {
     loop {
         ticks.tick().await;
         count += 1;
+        gate.tidy();
         let Some(vault) = gate.vault() else { continue };
         vault.tick();
         if count.is_multiple_of(60) {

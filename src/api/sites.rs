@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 pub struct SiteRules {
     /// The longest time, in days, from a transaction's opening to its `release_until`.
     pub release_days_max: u32,
+    /// Whether the site's portals get fingerprints.
+    pub fingerprint: bool,
     /// How long entries are kept.
     pub log: Retention,
 }
@@ -118,6 +120,7 @@ pub fn defaults() -> BTreeMap<Site, SiteRules> {
             site,
             SiteRules {
                 release_days_max: RELEASE_DAYS_DEFAULT,
+                fingerprint: false,
                 log,
             },
         )

@@ -233,6 +233,41 @@ pub fn of_denial(denial: Denial) -> Status {
             "the vault is not configured for this",
             None,
         ),
+        D::WrongSeal => (
+            Code::FailedPrecondition,
+            "the vault's seal is of another kind: GetStatus says which",
+            None,
+        ),
+        D::ShareDamaged => (
+            Code::Unauthenticated,
+            "the share is damaged, or not the one that was dealt",
+            None,
+        ),
+        D::ShareForeign => (
+            Code::Unauthenticated,
+            "the share belongs to another vault",
+            None,
+        ),
+        D::ShareOutdated => (
+            Code::Unauthenticated,
+            "the share is of an earlier seal of this vault",
+            None,
+        ),
+        D::ShareRepeated => (
+            Code::AlreadyExists,
+            "this share was given already: another custodian has to come",
+            None,
+        ),
+        D::SharesMissing => (
+            Code::FailedPrecondition,
+            "more custodians have to come",
+            None,
+        ),
+        D::ShareNotYours => (
+            Code::PermissionDenied,
+            "the share is another custodian's: each brings the own one",
+            None,
+        ),
         D::Integrity => (
             Code::DataLoss,
             "a stored value failed its check; tell the operator",

@@ -95,7 +95,7 @@ pub fn offline(args: BackupArgs, output: Output) -> Result<(), CliError> {
     let seal = seal_of(&house)?;
     let root = root_of(&seal, &config)?;
     let runtime = runtime()?;
-    let vault = Arc::new(vault::open(&house, &root, 0).map_err(CliError::Start)?);
+    let vault = Arc::new(vault::open(&house, &root).map_err(CliError::Start)?);
     let taken = runtime.block_on(async {
         let mut steps = vault
             .backup(Caller::vault(), &directory, u64::MAX)

@@ -1,12 +1,12 @@
 //! `payvault check`: holds the whole ledger against the whole store, offline.
 
 use super::error::CliError;
-use super::input;
 use super::output::Output;
 use super::settings::{SettingsArgs, house};
+use super::{input, share};
 use crate::api::config::Config;
 use crate::clock::Clock;
-use crate::keys::{KeyError, RootKey, SealFile};
+use crate::keys::{KeyError, RootKey, SealFile, SealKind};
 use crate::vault::{self, Checked, House, OpenError};
 use clap::Args;
 use std::io::{self, Write};
@@ -68,11 +68,14 @@ pub fn seal_alone(house: &House) -> Result<SealFile, CliError> {
     SealFile::read(&house.keys_dir).map_err(|error| CliError::Start(OpenError::Key(error)))
 }
 
-/// The root key, by the passphrase from its file or from a person.
+/// The root key: by the passphrase from its file or from a person, or by shares of custodians.
 ///
 /// # Errors
 /// When there is none, or it is wrong.
 pub fn root_of(seal: &SealFile, config: &Config) -> Result<RootKey, CliError> {
+    if seal.kind() == SealKind::Custodians {
+        return share::gather(seal);
+    }
     let passphrase = input::secret(
         config.passphrase_file.as_deref(),
         "the passphrase",

@@ -40,7 +40,7 @@ pub async fn run(args: DescribeArgs, output: Output) -> Result<(), CliError> {
         .iter()
         .map(|uses| (words::purpose_name(uses.purpose), uses.count))
         .collect();
-    let document = json!({
+    let mut document = json!({
         "reference": answer.reference,
         "details": details::masked_json(&masked),
         "revoked": answer.revoked,
@@ -51,6 +51,9 @@ pub async fn run(args: DescribeArgs, output: Output) -> Result<(), CliError> {
             .map(|(purpose, count)| json!({"purpose": purpose, "count": count}))
             .collect::<Vec<_>>(),
     });
+    if let Some(fingerprint) = &answer.fingerprint {
+        document["fingerprint"] = details::fingerprint_json(fingerprint);
+    }
     output.result(&document, |out| {
         let revoked = if answer.revoked { " (revoked)" } else { "" };
         writeln!(
@@ -66,6 +69,13 @@ pub async fn run(args: DescribeArgs, output: Output) -> Result<(), CliError> {
         )?;
         for (purpose, count) in &left {
             writeln!(out, "{purpose}: {count} left")?;
+        }
+        if let Some(fingerprint) = &answer.fingerprint {
+            writeln!(
+                out,
+                "fingerprint {} (key generation {})",
+                fingerprint.value, fingerprint.generation
+            )?;
         }
         Ok(())
     })

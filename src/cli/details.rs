@@ -20,6 +20,16 @@ enum Given {
     Iban(GivenIban),
     #[serde(rename = "us_account")]
     UsAccount(GivenUsAccount),
+    #[serde(rename = "uk_account")]
+    UkAccount(GivenUkAccount),
+    #[serde(rename = "se_account")]
+    SeAccount(GivenSeAccount),
+    #[serde(rename = "bankgiro")]
+    Bankgiro(GivenGiro),
+    #[serde(rename = "plusgiro")]
+    Plusgiro(GivenGiro),
+    #[serde(rename = "dk_account")]
+    DkAccount(GivenDkAccount),
 }
 
 #[derive(Deserialize, Zeroize, ZeroizeOnDrop)]
@@ -50,6 +60,8 @@ struct GivenBilling {
 struct GivenIban {
     iban: String,
     holder: String,
+    #[serde(default)]
+    bic: String,
 }
 
 #[derive(Deserialize, Zeroize, ZeroizeOnDrop)]
@@ -60,6 +72,37 @@ struct GivenUsAccount {
     holder: String,
     #[zeroize(skip)]
     account_type: AccountType,
+}
+
+#[derive(Deserialize, Zeroize, ZeroizeOnDrop)]
+#[serde(deny_unknown_fields)]
+struct GivenUkAccount {
+    sort_code: String,
+    account_number: String,
+    holder: String,
+}
+
+#[derive(Deserialize, Zeroize, ZeroizeOnDrop)]
+#[serde(deny_unknown_fields)]
+struct GivenSeAccount {
+    clearing_number: String,
+    account_number: String,
+    holder: String,
+}
+
+#[derive(Deserialize, Zeroize, ZeroizeOnDrop)]
+#[serde(deny_unknown_fields)]
+struct GivenGiro {
+    number: String,
+    holder: String,
+}
+
+#[derive(Deserialize, Zeroize, ZeroizeOnDrop)]
+#[serde(deny_unknown_fields)]
+struct GivenDkAccount {
+    reg_number: String,
+    account_number: String,
+    holder: String,
 }
 
 #[derive(Deserialize, Clone, Copy)]
@@ -108,6 +151,7 @@ pub fn parse(text: &str) -> Result<proto::PaymentDetails, CliError> {
         Given::Iban(mut iban) => Kind::Iban(proto::IbanAccount {
             iban: std::mem::take(&mut iban.iban),
             holder: std::mem::take(&mut iban.holder),
+            bic: std::mem::take(&mut iban.bic),
         }),
         Given::UsAccount(mut account) => Kind::UsAccount(proto::UsAccount {
             routing_number: std::mem::take(&mut account.routing_number),
@@ -118,15 +162,41 @@ pub fn parse(text: &str) -> Result<proto::PaymentDetails, CliError> {
                 AccountType::Savings => proto::UsAccountType::Savings.into(),
             },
         }),
+        Given::UkAccount(mut account) => Kind::UkAccount(proto::UkAccount {
+            sort_code: std::mem::take(&mut account.sort_code),
+            account_number: std::mem::take(&mut account.account_number),
+            holder: std::mem::take(&mut account.holder),
+        }),
+        Given::SeAccount(mut account) => Kind::SeAccount(proto::SeAccount {
+            clearing_number: std::mem::take(&mut account.clearing_number),
+            account_number: std::mem::take(&mut account.account_number),
+            holder: std::mem::take(&mut account.holder),
+        }),
+        Given::Bankgiro(mut giro) => Kind::Bankgiro(proto::Bankgiro {
+            number: std::mem::take(&mut giro.number),
+            holder: std::mem::take(&mut giro.holder),
+        }),
+        Given::Plusgiro(mut giro) => Kind::Plusgiro(proto::Plusgiro {
+            number: std::mem::take(&mut giro.number),
+            holder: std::mem::take(&mut giro.holder),
+        }),
+        Given::DkAccount(mut account) => Kind::DkAccount(proto::DkAccount {
+            reg_number: std::mem::take(&mut account.reg_number),
+            account_number: std::mem::take(&mut account.account_number),
+            holder: std::mem::take(&mut account.holder),
+        }),
     };
     Ok(proto::PaymentDetails { kind: Some(kind) })
 }
+
+const KINDS: &str =
+    "card, iban, us_account, uk_account, se_account, bankgiro, plusgiro or dk_account";
 
 /// Asks field by field; numbers and codes are typed unseen.
 fn ask() -> Result<proto::PaymentDetails, CliError> {
     let text = |what| input::typed(what).map(|answer| answer.to_string());
     let unseen = |what| input::typed_unseen(what).map(|answer| answer.expose().to_owned());
-    let kind = input::typed("card, iban or us_account")?;
+    let kind = input::typed(KINDS)?;
     let kind = match kind.as_str() {
         "card" | "" => {
             let number = unseen("card number (not shown)")?;
@@ -148,6 +218,7 @@ fn ask() -> Result<proto::PaymentDetails, CliError> {
         "iban" => Kind::Iban(proto::IbanAccount {
             iban: unseen("IBAN (not shown)")?,
             holder: text("holder")?,
+            bic: text("BIC (may be empty)")?,
         }),
         "us_account" => Kind::UsAccount(proto::UsAccount {
             routing_number: text("routing number")?,
@@ -159,7 +230,30 @@ fn ask() -> Result<proto::PaymentDetails, CliError> {
                 _ => return Err(CliError::Usage("it is checking or savings".into())),
             },
         }),
-        _ => return Err(CliError::Usage("it is card, iban or us_account".into())),
+        "uk_account" => Kind::UkAccount(proto::UkAccount {
+            sort_code: text("sort code")?,
+            account_number: unseen("account number (not shown)")?,
+            holder: text("holder")?,
+        }),
+        "se_account" => Kind::SeAccount(proto::SeAccount {
+            clearing_number: text("clearing number")?,
+            account_number: unseen("account number (not shown)")?,
+            holder: text("holder")?,
+        }),
+        "bankgiro" => Kind::Bankgiro(proto::Bankgiro {
+            number: unseen("bankgiro (not shown)")?,
+            holder: text("holder")?,
+        }),
+        "plusgiro" => Kind::Plusgiro(proto::Plusgiro {
+            number: unseen("plusgiro (not shown)")?,
+            holder: text("holder")?,
+        }),
+        "dk_account" => Kind::DkAccount(proto::DkAccount {
+            reg_number: text("registration number")?,
+            account_number: unseen("account number (not shown)")?,
+            holder: text("holder")?,
+        }),
+        _ => return Err(CliError::Usage(format!("it is {KINDS}"))),
     };
     Ok(proto::PaymentDetails { kind: Some(kind) })
 }
@@ -188,8 +282,16 @@ pub fn masked_json(masked: &proto::MaskedDetails) -> Value {
         "masked_number": masked.masked_number,
         "brand": masked.brand,
         "country": masked.country,
+        "bank": masked.bank,
         "expired": masked.expired,
+        "expiry_state": words::expiry_name(masked.expiry_state),
+        "check": words::check_name(masked.check),
     })
+}
+
+/// A fingerprint: for the portal's machine-readable output.
+pub fn fingerprint_json(fingerprint: &proto::Fingerprint) -> Value {
+    json!({ "value": fingerprint.value, "generation": fingerprint.generation })
 }
 
 /// Masked details in a line.
@@ -201,8 +303,15 @@ pub fn masked_words(masked: &proto::MaskedDetails) -> String {
             .filter(|p| !p.is_empty()),
     );
     parts.push(&masked.masked_number);
-    if masked.expired {
-        parts.push("(expired)");
+    match proto::ExpiryState::try_from(masked.expiry_state) {
+        Ok(proto::ExpiryState::Expired) => parts.push("(expired)"),
+        Ok(proto::ExpiryState::ThisMonth) => parts.push("(expires this month)"),
+        _ => {}
+    }
+    match proto::CheckState::try_from(masked.check) {
+        Ok(proto::CheckState::PresumedValid) => parts.push("(presumed valid)"),
+        Ok(proto::CheckState::NotChecked) => parts.push("(not checked)"),
+        _ => {}
     }
     parts.join(" ")
 }
@@ -217,6 +326,11 @@ pub fn released_json(details: &proto::PaymentDetails) -> Value {
         Some(Kind::Card(_)) => "card",
         Some(Kind::Iban(_)) => "iban",
         Some(Kind::UsAccount(_)) => "us_account",
+        Some(Kind::UkAccount(_)) => "uk_account",
+        Some(Kind::SeAccount(_)) => "se_account",
+        Some(Kind::Bankgiro(_)) => "bankgiro",
+        Some(Kind::Plusgiro(_)) => "plusgiro",
+        Some(Kind::DkAccount(_)) => "dk_account",
         None => return Value::Null,
     };
     json!({ kind: fields })
@@ -248,6 +362,7 @@ pub fn released(details: &proto::PaymentDetails) -> Vec<(&'static str, Zeroizing
         Some(Kind::Iban(iban)) => {
             add("iban", &iban.iban);
             add("holder", &iban.holder);
+            add("bic", &iban.bic);
         }
         Some(Kind::UsAccount(account)) => {
             add("routing_number", &account.routing_number);
@@ -258,6 +373,29 @@ pub fn released(details: &proto::PaymentDetails) -> Vec<(&'static str, Zeroizing
                 Ok(proto::UsAccountType::Savings) => add("account_type", "savings"),
                 Ok(proto::UsAccountType::Unspecified) | Err(_) => {}
             }
+        }
+        Some(Kind::UkAccount(account)) => {
+            add("sort_code", &account.sort_code);
+            add("account_number", &account.account_number);
+            add("holder", &account.holder);
+        }
+        Some(Kind::SeAccount(account)) => {
+            add("clearing_number", &account.clearing_number);
+            add("account_number", &account.account_number);
+            add("holder", &account.holder);
+        }
+        Some(Kind::Bankgiro(giro)) => {
+            add("number", &giro.number);
+            add("holder", &giro.holder);
+        }
+        Some(Kind::Plusgiro(giro)) => {
+            add("number", &giro.number);
+            add("holder", &giro.holder);
+        }
+        Some(Kind::DkAccount(account)) => {
+            add("reg_number", &account.reg_number);
+            add("account_number", &account.account_number);
+            add("holder", &account.holder);
         }
         None => {}
     }
@@ -288,6 +426,38 @@ mod tests {
             "savings"
         );
         assert!(parse(r#"{"iban":{"iban":"NL91ABNA0417164300","holder":"A"}}"#).is_ok());
+        for (text, names) in [
+            (
+                r#"{"iban":{"iban":"NL91ABNA0417164300","holder":"A","bic":"ABNANL2A"}}"#,
+                &["iban", "holder", "bic"][..],
+            ),
+            (
+                r#"{"uk_account":{"sort_code":"200000","account_number":"55779911","holder":"A"}}"#,
+                &["sort_code", "account_number", "holder"],
+            ),
+            (
+                r#"{"se_account":{"clearing_number":"5839","account_number":"8257466","holder":"A"}}"#,
+                &["clearing_number", "account_number", "holder"],
+            ),
+            (
+                r#"{"bankgiro":{"number":"5050-1055","holder":"A"}}"#,
+                &["number", "holder"],
+            ),
+            (
+                r#"{"plusgiro":{"number":"286543-4","holder":"A"}}"#,
+                &["number", "holder"],
+            ),
+            (
+                r#"{"dk_account":{"reg_number":"0040","account_number":"0440116243","holder":"A"}}"#,
+                &["reg_number", "account_number", "holder"],
+            ),
+        ] {
+            let details = parse(text).unwrap();
+            let read: Vec<_> = released(&details).into_iter().map(|(n, _)| n).collect();
+            assert_eq!(read, names);
+            let given: Value = serde_json::from_str(text).unwrap();
+            assert_eq!(released_json(&details), given);
+        }
     }
 
     #[test]
@@ -313,5 +483,42 @@ mod tests {
         assert_eq!(read("11/2030"), Some((11, 2030)));
         assert_eq!(read("1130"), None);
         assert_eq!(read("a/b"), None);
+    }
+
+    /// PCI DSS 3.4.1, as a person and a program see it.
+    #[test]
+    fn of_a_card_its_mask_is_shown_and_no_more() {
+        use crate::clock::Timestamp;
+        use crate::payment::{CardInput, Details, card, luhn};
+        use crate::secret::SecretText;
+        let now = Timestamp(1_795_392_000_000);
+        for length in 12..=19 {
+            let number = (0..10)
+                .map(|last| format!("4{}{last}", &"71828182845904523"[..length - 2]))
+                .find(|number| luhn::passes(number.as_bytes()))
+                .unwrap();
+            let empty = || SecretText::copy_from("");
+            let input = CardInput {
+                number: SecretText::copy_from(&number),
+                expiry_month: 11,
+                expiry_year: 2026,
+                holder: empty(),
+                security_code: empty(),
+                postal_code: empty(),
+                address_line: empty(),
+            };
+            let Ok((card, _)) = card(input, now) else {
+                panic!("the card is good");
+            };
+            let masked = crate::api::convert::masked(&Details::Card(card).mask(), now);
+            let words = masked_words(&masked);
+            assert!(words.ends_with("(expires this month)"), "{words}");
+            for shown in [words, masked_json(&masked).to_string()] {
+                assert!(shown.contains(&masked.masked_number));
+                let first = 6.min(length - 8) + 1;
+                assert!(!shown.contains(&number[..first]), "{shown}");
+                assert!(!shown.contains(&number[length - 5..]), "{shown}");
+            }
+        }
     }
 }

@@ -5,9 +5,11 @@ use crate::api::client::ConnectError;
 use crate::api::config::ConfigError;
 use crate::api::server::ServeError;
 use crate::api::tls::TlsError;
+use crate::api::uk_modulus::ModulusFilesError;
+use crate::keys::{BadTry, KeyError};
 use crate::store::copy::CopyError;
 use crate::vault::backup::BackupError;
-use crate::vault::{Checked, GateError, OpenError};
+use crate::vault::{Checked, GateError, OpenError, ResealError};
 use std::path::PathBuf;
 
 /// Why a command did not do what it was asked. No variant carries a card number, a token, a secret
@@ -23,6 +25,9 @@ pub enum CliError {
     /// Certificates, keys, CAs.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The modulus tables for British accounts.
+    #[error("uk_modulus: {0}")]
+    Tables(#[from] ModulusFilesError),
     /// A file can't be read or written.
     #[error("{}: {cause}", path.display())]
     File {
@@ -46,6 +51,12 @@ pub enum CliError {
     /// Wrong passphrase.
     #[error("wrong passphrase")]
     WrongPassphrase,
+    /// A share that isn't one, isn't of this seal, or isn't enough.
+    #[error("{0}")]
+    Share(KeyError),
+    /// The seal was not changed, or it isn't known whether it was.
+    #[error("{0}")]
+    Reseal(ResealError),
     /// A vault can't be made.
     #[error("can't make the vault: {0}")]
     Make(OpenError),
@@ -111,10 +122,10 @@ impl CliError {
     /// The code that the process ends with (`docs/operations.md`).
     pub fn exit_code(&self) -> u8 {
         match self {
-            CliError::Usage(_) | CliError::Config(_) | CliError::Tls(_) => 2,
+            CliError::Usage(_) | CliError::Config(_) | CliError::Tls(_) | CliError::Tables(_) => 2,
             CliError::Connect(ConnectError::Address(_)) => 2,
             CliError::Refused(refused) => refused.exit_code(),
-            CliError::WrongPassphrase => 4,
+            CliError::WrongPassphrase | CliError::Share(_) => 4,
             CliError::Connect(ConnectError::Transport(_)) | CliError::Unhealthy(_) => 5,
             CliError::Verification { .. } => 6,
             CliError::Start(_) | CliError::Findings(_) => 7,
@@ -131,6 +142,7 @@ impl CliError {
             | CliError::Make(_)
             | CliError::Copy(_)
             | CliError::Serve(_)
+            | CliError::Reseal(_)
             | CliError::Deviation(_)
             | CliError::Failed(_) => 1,
         }
@@ -221,8 +233,10 @@ impl From<GateError> for CliError {
     fn from(error: GateError) -> CliError {
         match error {
             GateError::Open(error) => CliError::Start(error),
-            GateError::WrongPassphrase => CliError::WrongPassphrase,
-            GateError::Locked => CliError::Failed(error.to_string()),
+            GateError::Refused(BadTry::WrongPassphrase) => CliError::WrongPassphrase,
+            GateError::Refused(_) | GateError::OtherKind(_) | GateError::Locked => {
+                CliError::Failed(error.to_string())
+            }
         }
     }
 }
@@ -249,6 +263,7 @@ mod tests {
             (transport(tonic::Code::NotFound), 3),
             (transport(tonic::Code::Unauthenticated), 4),
             (CliError::WrongPassphrase, 4),
+            (CliError::Share(KeyError::ShareForeign), 4),
             (transport(tonic::Code::Unavailable), 5),
             (CliError::Unhealthy("sealed"), 5),
             (

@@ -1,19 +1,20 @@
-//! `payvault init`: makes a vault, offline, and enrols its first operators.
+//! `payvault init`: makes a vault, offline, and enrols its first operators and custodians.
 
 use super::error::CliError;
 use super::output::Output;
 use super::settings::{SettingsArgs, house};
+use super::share::CustodianArgs;
 use super::{input, moment};
 use crate::api::config::Config;
 use crate::api::identity::identity_of_pem;
 use crate::api::tls::read_client_cas;
 use crate::clock::{Clock, Timestamp};
 use crate::ids::PrincipalId;
-use crate::keys::{Argon2Cost, Unsealer, password};
+use crate::keys::{Argon2Cost, DealtShare, NewSeal, SealFile, Unsealer, password};
 use crate::policy::{Agreement, Principal, Role};
 use crate::secret::SecretText;
 use crate::vault::command::{Caller, Note};
-use crate::vault::{self, Founding, Gate};
+use crate::vault::{self, Founding, OpenError};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -21,7 +22,7 @@ use std::path::PathBuf;
 #[derive(Args, Debug)]
 pub struct InitArgs {
     /// An operator: name and certificate, such as ann=ann.pem; give two or more
-    #[arg(long = "operator", value_name = "NAME=CERT.pem", required = true, value_parser = operator)]
+    #[arg(long = "operator", value_name = "NAME=CERT.pem", required = true, value_parser = named_file)]
     operators: Vec<(String, PathBuf)>,
     /// One operator can do everything alone, until a second one is enrolled
     #[arg(long)]
@@ -39,10 +40,13 @@ pub struct InitArgs {
     #[arg(long)]
     strong: bool,
     #[command(flatten)]
+    custodians: CustodianArgs,
+    #[command(flatten)]
     settings: SettingsArgs,
 }
 
-fn operator(text: &str) -> Result<(String, PathBuf), String> {
+/// Reads a name and a file: `ann=ann.pem`.
+pub(super) fn named_file(text: &str) -> Result<(String, PathBuf), String> {
     let (name, path) = text
         .split_once('=')
         .filter(|(_, path)| !path.is_empty())
@@ -89,6 +93,62 @@ pub fn run(args: InitArgs, output: Output) -> Result<(), CliError> {
     let config = args.settings.clone().load()?;
     let clock = Clock::system();
     let operators = enrol(&args, &config, clock.now())?;
+    let seal = seal(&args, &config, clock.now(), output)?;
+    let house = house(&config, clock);
+    let is = |one: &&Enrolled, role| one.principal.role == role;
+    let unsealers = operators.iter().filter(|one| is(one, Role::Operator));
+    let founding = Founding {
+        principals: operators.iter().map(|o| o.principal.clone()).collect(),
+        allowances: Vec::new(),
+        unsealers: unsealers.map(|o| unsealer(&o.principal)).collect(),
+    };
+    // Before the vault: one whose operators' secrets could not be kept would be of no use.
+    keep_secrets(&operators)?;
+    let mut delivered = false;
+    let mut deliver = |dealt: &[DealtShare]| {
+        args.custodians.hand_out(dealt)?;
+        delivered = true;
+        Ok(())
+    };
+    let (id, root) = match vault::create_as(&house, &seal, founding, &mut deliver) {
+        Ok(made) => made,
+        Err(error) => {
+            forget_secrets(&operators);
+            if delivered {
+                args.custodians.take_back();
+            }
+            return Err(CliError::Make(error));
+        }
+    };
+    // Opened once: what can't be opened now must not be found out later.
+    if let NewSeal::Passphrase { passphrase, .. } = &seal {
+        SealFile::read(&house.keys_dir)
+            .and_then(|seal| seal.open(passphrase))
+            .map_err(|error| CliError::Start(OpenError::Key(error)))?;
+    }
+    let vault = vault::open(&house, &root).map_err(CliError::Start)?;
+    let key = vault.verifier().to_string();
+    vault.close(Note::Stopped, Caller::vault());
+    show(
+        output,
+        &id.to_string(),
+        &key,
+        &operators,
+        single,
+        &args.custodians,
+    )
+}
+
+/// The seal that is asked for.
+fn seal(
+    args: &InitArgs,
+    config: &Config,
+    now: Timestamp,
+    output: Output,
+) -> Result<NewSeal, CliError> {
+    if args.custodians.are_given() {
+        return args.custodians.new_seal(config, now, output);
+    }
     let passphrase = match &config.passphrase_file {
         Some(file) => input::secret_file(file)?,
         None if input::at_a_terminal() => input::typed_twice("passphrase (12 characters or more)")?,
@@ -99,35 +159,11 @@ pub fn run(args: InitArgs, output: Output) -> Result<(), CliError> {
             ));
         }
     };
-    let house = house(&config, clock);
-    let founding = Founding {
-        principals: operators.iter().map(|o| o.principal.clone()).collect(),
-        allowances: Vec::new(),
-        unsealers: operators.iter().map(|o| unsealer(&o.principal)).collect(),
+    let cost = match args.strong {
+        true => Argon2Cost::STRONG,
+        false => Argon2Cost::DEFAULT,
     };
-    let cost = if args.strong {
-        Argon2Cost::STRONG
-    } else {
-        Argon2Cost::DEFAULT
-    };
-    // Before the vault: one whose operators' secrets could not be kept would be of no use.
-    keep_secrets(&operators)?;
-    let id = match vault::create(&house, &passphrase, cost, founding) {
-        Ok(id) => id,
-        Err(error) => {
-            forget_secrets(&operators);
-            return Err(CliError::Make(error));
-        }
-    };
-    // Opened once: what can't be opened now must not be found out later.
-    let gate = Gate::new(house);
-    gate.unseal(&passphrase)?;
-    let key = gate
-        .vault()
-        .map(|vault| vault.verifier().to_string())
-        .unwrap_or_default();
-    gate.close(Note::Stopped, Caller::vault());
-    show(output, &id.to_string(), &key, &operators, single)
+    Ok(NewSeal::Passphrase { passphrase, cost })
 }
 
 fn keep_secrets(operators: &[Enrolled]) -> Result<(), CliError> {
@@ -168,10 +204,24 @@ fn enrol(args: &InitArgs, config: &Config, now: Timestamp) -> Result<Vec<Enrolle
     }
     let cas = read_client_cas(&config.tls.client_ca, &config.tls.crl)?;
     let mut enrolled: Vec<Enrolled> = Vec::new();
-    for (name, path) in &args.operators {
+    let operators = args.operators.iter().map(|one| (one, Role::Operator));
+    let custodians = &args.custodians.custodians;
+    let custodians = custodians.iter().map(|one| (one, Role::Custodian));
+    for ((name, path), role) in operators.chain(custodians) {
         let pem = std::fs::read_to_string(path).map_err(CliError::file(path))?;
         let identity = identity_of_pem(&pem, &cas, now)
             .map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))?;
+        // An operator may be a custodian, and is one principal then.
+        let same = |one: &Enrolled| {
+            let one = &one.principal;
+            one.role == Role::Operator
+                && one.name == *name
+                && one.certificate_uri == identity.uri
+                && one.issuer_key == identity.issuer_key
+        };
+        if role == Role::Custodian && enrolled.iter().any(same) {
+            continue;
+        }
         for other in &enrolled {
             let other = &other.principal;
             if other.name == *name
@@ -179,7 +229,7 @@ fn enrol(args: &InitArgs, config: &Config, now: Timestamp) -> Result<Vec<Enrolle
                     && other.issuer_key == identity.issuer_key)
             {
                 return Err(CliError::Usage(format!(
-                    "{name}: another operator has the same name or the same certificate"
+                    "{name}: somebody else has the same name or the same certificate"
                 )));
             }
         }
@@ -187,7 +237,7 @@ fn enrol(args: &InitArgs, config: &Config, now: Timestamp) -> Result<Vec<Enrolle
         let principal = Principal {
             id: PrincipalId::random(),
             name: name.clone(),
-            role: Role::Operator,
+            role,
             sites: Vec::new(),
             certificate_uri: identity.uri,
             issuer_key: identity.issuer_key,
@@ -226,41 +276,49 @@ fn show(
     output: Output,
     vault: &str,
     key: &str,
-    operators: &[Enrolled],
+    enrolled: &[Enrolled],
     single: bool,
+    custodians: &CustodianArgs,
 ) -> Result<(), CliError> {
-    let listed: Vec<_> = operators
-        .iter()
-        .map(|one| {
-            let mut json = serde_json::json!({
-                "id": one.principal.id.to_string(),
-                "name": one.principal.name,
-            });
-            match &one.secret_file {
-                Some(path) => json["secret_file"] = serde_json::json!(path),
-                None => json["secret"] = serde_json::json!(one.secret.expose()),
-            }
-            json
-        })
-        .collect();
-    let document = serde_json::json!({
+    let listed = |role: Role| -> Vec<_> {
+        let of_role = enrolled.iter().filter(|one| one.principal.role == role);
+        of_role
+            .map(|one| {
+                let mut json = serde_json::json!({
+                    "id": one.principal.id.to_string(),
+                    "name": one.principal.name,
+                });
+                match &one.secret_file {
+                    Some(path) => json["secret_file"] = serde_json::json!(path),
+                    None => json["secret"] = serde_json::json!(one.secret.expose()),
+                }
+                json
+            })
+            .collect()
+    };
+    let mut document = serde_json::json!({
         "vault": vault,
         "ledger_key": key,
         "single_operator": single,
-        "operators": listed,
+        "operators": listed(Role::Operator),
     });
+    if custodians.are_given() {
+        document["custodians"] = serde_json::json!(listed(Role::Custodian));
+        document["shares"] = custodians.document();
+    }
     output.result(&document, |out| {
-        for one in operators {
+        for one in enrolled {
+            let role = one.principal.role.as_str();
             match &one.secret_file {
                 Some(path) => writeln!(
                     out,
-                    "operator {}: secret in {}",
+                    "{role} {}: secret in {}",
                     one.principal.name,
                     path.display()
                 )?,
                 None => writeln!(
                     out,
-                    "operator {}: secret {} (shown this once)",
+                    "{role} {}: secret {} (shown this once)",
                     one.principal.name,
                     one.secret.expose()
                 )?,
@@ -272,10 +330,13 @@ fn show(
                 "One operator can do everything alone, until a second one is enrolled."
             )?;
         }
-        writeln!(
-            out,
-            "The passphrase is nowhere but with you: without it all is lost."
-        )?;
+        match custodians.are_given() {
+            true => custodians.words(out)?,
+            false => writeln!(
+                out,
+                "The passphrase is nowhere but with you: without it all is lost."
+            )?,
+        }
         writeln!(
             out,
             "Write these down, and give the key to the auditors now:"
@@ -292,11 +353,11 @@ mod tests {
     #[test]
     fn an_operator_has_a_name_and_a_certificate() {
         assert_eq!(
-            operator("ann=certs/ann.pem"),
+            named_file("ann=certs/ann.pem"),
             Ok(("ann".to_owned(), PathBuf::from("certs/ann.pem")))
         );
         for bad in ["ann", "ann=", "=ann.pem", "Ann=a.pem", "a b=a.pem"] {
-            assert!(operator(bad).is_err(), "{bad}");
+            assert!(named_file(bad).is_err(), "{bad}");
         }
     }
 }

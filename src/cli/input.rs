@@ -112,6 +112,27 @@ pub fn typed_unseen(what: &str) -> Result<SecretText, CliError> {
     ))?))
 }
 
+/// Typed unseen at a terminal; otherwise the next line of stdin, so that several secrets can be piped
+/// in.
+///
+/// # Errors
+/// When stdin ends, or the line is empty or too long.
+pub fn line_unseen(what: &str) -> Result<SecretText, CliError> {
+    if io::stdin().is_terminal() {
+        return typed_unseen(what);
+    }
+    let mut line = Zeroizing::new(String::with_capacity(BYTES_MAX as usize + 1));
+    // Byte by byte through the process's one buffer: what follows is for the next call.
+    io::stdin().lock().take(BYTES_MAX).read_line(&mut line)?;
+    let secret = line.trim_end_matches(['\r', '\n']);
+    if secret.is_empty() {
+        return Err(CliError::Usage(format!(
+            "{what} is needed: pipe it in, or run this at a terminal"
+        )));
+    }
+    Ok(SecretText::copy_from(secret))
+}
+
 /// Asks at the terminal; what is typed is shown. An empty answer is empty text.
 ///
 /// # Errors

@@ -15,6 +15,7 @@ pub mod error;
 pub mod import;
 pub mod init;
 pub mod input;
+pub mod keys;
 pub mod log;
 pub mod logging;
 pub mod moment;
@@ -30,6 +31,7 @@ pub mod revoke;
 pub mod seal;
 pub mod serve;
 pub mod settings;
+pub mod share;
 pub mod status;
 pub mod store;
 pub mod token;
@@ -89,8 +91,11 @@ pub enum Command {
     Status(status::StatusArgs),
     /// Seal the vault: its keys leave memory
     Seal(seal::SealArgs),
-    /// Open a sealed vault with its passphrase
+    /// Open a sealed vault with its passphrase, or bring a custodian's share
     Unseal(seal::UnsealArgs),
+    /// List the keys; change the seal
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Enrol, list, show, disable principals; renew secrets
     #[command(subcommand)]
     Principal(principal::PrincipalCommand),
@@ -144,6 +149,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Command::Backup(args) if args.is_offline() => backup::offline(*args, output),
         Command::Restore(args) if args.is_offline() => restore::run(*args, output),
         Command::Drill(args) => restore::run_drill(*args, output),
+        Command::Keys(keys::KeysCommand::Reseal(args)) => keys::reseal(*args, output),
         Command::Log(command) if command.is_offline() => log::run_offline(command, output),
         Command::Completions { shell } => {
             let mut command = Cli::command();
@@ -163,6 +169,7 @@ async fn call(command: Command, output: Output) -> Result<(), CliError> {
         Command::Backup(args) => backup::online(*args, output).await,
         Command::Restore(args) => restore::confirm(*args, output).await,
         Command::Seal(args) => seal::seal(args, output).await,
+        Command::Keys(command) => keys::run(command, output).await,
         Command::Unseal(args) => seal::unseal(args, output).await,
         Command::Principal(command) => principal::run(command, output).await,
         Command::Allow(command) => allow::run(command, output).await,
@@ -273,6 +280,15 @@ mod tests {
             "payvault dev --dir /tmp/v --port 0",
             "payvault init --config c.toml --operator ann=a.pem --operator bob=b.pem \
              --agreement NDA-1 --agreement-until 2028-01-01",
+            "payvault init --config c.toml --operator ann=a.pem --operator bob=b.pem \
+             --agreement NDA-1 --agreement-until 2028-01-01 --custodian cem=c.pem \
+             --custodian dov=d.pem --threshold 2 --share-dir shares",
+            "payvault unseal --share-file cem.share",
+            "payvault keys list --state active",
+            "payvault keys inventory --json",
+            "payvault keys reseal --to custodians --config c.toml --custodian cem=c.pem \
+             --custodian dov=d.pem --threshold 2",
+            "payvault keys reseal --to passphrase --config c.toml --new-passphrase-file new",
             "payvault serve --config c.toml",
             "payvault check --config payvault.toml",
             "payvault dev --engine redb",
@@ -314,6 +330,9 @@ mod tests {
             "payvault",
             "payvault init --operator ann=a.pem",
             "payvault status --ready",
+            "payvault keys reseal --config c.toml",
+            "payvault keys reseal --to none",
+            "payvault unseal --share-file s --passphrase-file p",
             "payvault store copy --from a --to b",
             "payvault store copy --from a --to b --to-engine rocksdb",
             "payvault restore --config c.toml",

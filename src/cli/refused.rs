@@ -114,6 +114,14 @@ impl Refused {
             "REVOKED" => "Ask the portal for the token that replaces it.",
             "RATE_LIMITED" | "QUEUE_FULL" | "TRANSACTION_FULL" => "Wait, then try again.",
             "STORAGE_FULL" => "An operator has to make space.",
+            "WRONG_SEAL" => "`payvault status` says what opens the vault.",
+            "SHARE_DAMAGED" => "Decrypt your share again; it begins with pvs_a.",
+            "SHARE_FOREIGN" | "SHARE_OUTDATED" => {
+                "Look for your share of this vault's present seal."
+            }
+            "SHARE_REPEATED" => "Yours is there. Another custodian has to come.",
+            "SHARES_MISSING" => "Give the share again when the other custodians come.",
+            "SHARE_NOT_YOURS" => "Each custodian brings the own share by the own certificate.",
             "SEALED" => "An operator unseals: `payvault unseal`.",
             "DRAINING" => "The vault is stopping: try again later.",
             "STREAM_ENDED" => "Open another stream, and go on with what has no result.",

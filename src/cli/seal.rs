@@ -2,9 +2,11 @@
 
 use super::connection::ConnectionArgs;
 use super::error::CliError;
-use super::input;
 use super::output::Output;
+use super::{input, share};
 use crate::api::proto;
+use crate::keys::Share;
+use crate::secret::SecretText;
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
@@ -16,12 +18,22 @@ pub struct SealArgs {
     connection: ConnectionArgs,
 }
 
-/// Opens a sealed vault with its passphrase.
+/// Opens a sealed vault with its passphrase, or brings a custodian's share.
 #[derive(Args, Debug)]
 pub struct UnsealArgs {
     /// File with the passphrase; asked for at a terminal when it isn't given
     #[arg(long, value_name = "FILE", env = "PAYVAULT_PASSPHRASE_FILE")]
     passphrase_file: Option<PathBuf>,
+    /// File with your share, as you were given it or decrypted; asked for at a terminal when the
+    /// vault wants shares
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase_file")]
+    share_file: Option<PathBuf>,
+    /// File with the passphrase of your share; asked for when it is needed
+    #[arg(long, value_name = "FILE", requires = "share_file")]
+    share_passphrase_file: Option<PathBuf>,
+    /// File with your age identity, when your share is encrypted to it
+    #[arg(long, value_name = "FILE", requires = "share_file")]
+    identity_file: Option<PathBuf>,
     #[command(flatten)]
     connection: ConnectionArgs,
 }
@@ -42,15 +54,83 @@ pub async fn seal(args: SealArgs, output: Output) -> Result<(), CliError> {
 /// What the vault says.
 pub async fn unseal(args: UnsealArgs, output: Output) -> Result<(), CliError> {
     let connection = args.connection.read()?;
-    let passphrase = input::secret(
+    let mut client = connection.open().await?;
+    let wants_share = match (&args.passphrase_file, &args.share_file) {
+        (_, Some(_)) => true,
+        (Some(_), None) => false,
+        // An open vault tells nobody without a session; it takes what a person gives by itself.
+        (None, None) => {
+            let status = client.admin.get_status(proto::GetStatusRequest {}).await;
+            status
+                .ok()
+                .and_then(|status| status.into_inner().unsealing)
+                .is_some_and(|unsealing| unsealing.shares_needed > 0)
+        }
+    };
+    let request = match wants_share {
+        true => proto::UnsealRequest {
+            passphrase: String::new(),
+            share: own_share(&args)?.to_text().expose().to_owned(),
+        },
+        false => proto::UnsealRequest {
+            passphrase: passphrase(&args)?.expose().to_owned(),
+            share: String::new(),
+        },
+    };
+    let answer = client.admin.unseal(request).await?.into_inner();
+    if let Some(waiting) = answer.waiting {
+        let document = json!({
+            "sealed": true,
+            "shares_needed": waiting.shares_needed,
+            "given_by": waiting.given_by,
+        });
+        return output.result(&document, |out| writeln!(out, "{}", in_words(&waiting)));
+    }
+    if answer.entry_index > 0 {
+        let document = json!({"sealed": false, "share": "good", "entry": answer.entry_index});
+        return output.result(&document, |out| {
+            writeln!(
+                out,
+                "your share is good: entry {} says so",
+                answer.entry_index
+            )
+        });
+    }
+    output.result(&json!({"sealed": false}), |out| writeln!(out, "open"))
+}
+
+fn own_share(args: &UnsealArgs) -> Result<Share, CliError> {
+    let text = match &args.share_file {
+        Some(file) => SecretText::copy_from(&input::read_text(file)?),
+        None => input::line_unseen("your share")?,
+    };
+    share::read(
+        &text,
+        args.share_passphrase_file.as_deref(),
+        args.identity_file.as_deref(),
+    )
+}
+
+fn passphrase(args: &UnsealArgs) -> Result<SecretText, CliError> {
+    input::secret(
         args.passphrase_file.as_deref(),
         "the passphrase",
         "--passphrase-file",
-    )?;
-    let mut client = connection.open().await?;
-    let request = proto::UnsealRequest {
-        passphrase: passphrase.expose().to_owned(),
+    )
+}
+
+/// How many shares there are, and whose.
+pub fn in_words(unsealing: &proto::Unsealing) -> String {
+    if unsealing.shares_needed == 0 {
+        return "sealed by a passphrase".to_owned();
+    }
+    let given = match unsealing.given_by.is_empty() {
+        true => "nobody's".to_owned(),
+        false => unsealing.given_by.join(", "),
     };
-    client.admin.unseal(request).await?;
-    output.result(&json!({"sealed": false}), |out| writeln!(out, "open"))
+    format!(
+        "sealed; {} of {} shares given: {given}",
+        unsealing.given_by.len(),
+        unsealing.shares_needed
+    )
 }

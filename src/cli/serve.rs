@@ -9,6 +9,7 @@ use crate::api::server::Ended;
 use crate::api::tls::Tls;
 use crate::clock::Clock;
 use crate::keys::SealFile;
+use crate::payment::ModulusTables;
 use crate::vault::{Gate, OpenError};
 use crate::{limits, os};
 use clap::Args;
@@ -34,6 +35,10 @@ pub fn run(args: ServeArgs) -> Result<(), CliError> {
     enough_descriptors()?;
     let clock = Clock::system();
     let tls = Arc::new(Tls::load(config.tls.clone(), clock.clone())?);
+    let tables = match &config.uk_modulus {
+        Some(files) => files.load()?,
+        None => ModulusTables::default(),
+    };
     let gate = Arc::new(Gate::new(house(&config, clock.clone())));
     if SealFile::read(&config.keys_dir).is_err() && !config.keys_dir.join("seal.json").exists() {
         let missing = OpenError::NotInitialised(config.keys_dir.clone());
@@ -43,13 +48,14 @@ pub fn run(args: ServeArgs) -> Result<(), CliError> {
         Some(file) => gate.unseal(&input::secret_file(file)?)?,
         None => tracing::info!("sealed: an operator opens it with `payvault unseal`"),
     }
-    runtime()?.block_on(serve(config, gate, tls, clock))
+    runtime()?.block_on(serve(config, gate, tls, tables, clock))
 }
 
 async fn serve(
     config: Config,
     gate: Arc<Gate>,
     tls: Arc<Tls>,
+    tables: ModulusTables,
     clock: Clock,
 ) -> Result<(), CliError> {
     if let Some(sink) = &config.checkpoint_sink {
@@ -78,7 +84,8 @@ async fn serve(
     }
     tracing::info!(address = %config.listen, "serving");
     let node = Node::new(gate, tls, clock, config.calls_per_second)
-        .with_backup_dir(config.backup_dir.clone());
+        .with_backup_dir(config.backup_dir.clone())
+        .with_uk_modulus(tables);
     let ended = node.run(listener, health, config.reflection, stop).await?;
     say_how(ended);
     Ok(())

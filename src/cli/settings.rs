@@ -3,7 +3,7 @@
 
 use super::error::CliError;
 use crate::api::config::{
-    Config, LimitSettings, LogFormat, LogLevel, LogSettings, Settings, TlsSettings,
+    Config, LimitSettings, LogFormat, LogLevel, LogSettings, ModulusSettings, Settings, TlsSettings,
 };
 use crate::clock::{Clock, DAY_MS};
 use crate::limits;
@@ -51,6 +51,12 @@ pub struct SettingsArgs {
     /// passphrase_file: to unseal at start without a person
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
+    /// uk_modulus.weights: the weight table for British accounts (valacdos.txt)
+    #[arg(long, value_name = "FILE")]
+    pub uk_modulus_weights: Option<PathBuf>,
+    /// uk_modulus.substitutions: the table of substitutions beside it (scsubtab.txt)
+    #[arg(long, value_name = "FILE")]
+    pub uk_modulus_substitutions: Option<PathBuf>,
     /// limits.calls_per_second: of one principal
     #[arg(long, value_name = "N")]
     pub calls_per_second: Option<u32>,
@@ -110,6 +116,10 @@ impl SettingsArgs {
                 crl: some(self.tls_crl),
             },
             passphrase_file: self.passphrase_file,
+            uk_modulus: ModulusSettings {
+                weights: self.uk_modulus_weights,
+                substitutions: self.uk_modulus_substitutions,
+            },
             limits: LimitSettings {
                 calls_per_second: self.calls_per_second,
             },
@@ -139,6 +149,12 @@ pub fn house(config: &Config, clock: Clock) -> House {
                 .sites
                 .iter()
                 .map(|(site, rules)| (*site, u64::from(rules.release_days_max) * DAY_MS))
+                .collect(),
+            fingerprints: config
+                .sites
+                .iter()
+                .filter(|(_, rules)| rules.fingerprint)
+                .map(|(site, _)| *site)
                 .collect(),
             denials_per_minute: limits::DENIALS_PER_MINUTE,
         },
@@ -198,7 +214,8 @@ mod tests {
     fn each_flag_sets_its_key() {
         let line = "x --data-dir d --keys-dir k --mark-dir m --listen 127.0.0.1:1 \
                     --health-listen 127.0.0.1:2 --tls-cert c --tls-key y --tls-client-ca a \
-                    --tls-client-ca b --tls-crl r --passphrase-file p --calls-per-second 9 \
+                    --tls-client-ca b --tls-crl r --passphrase-file p --uk-modulus-weights w \
+                    --uk-modulus-substitutions u --calls-per-second 9 \
                     --reflection --log-format json --log-level trace --cache-mb 17 \
                     --engine redb --checkpoint-sink s --backup-dir b";
         let settings = Line::try_parse_from(line.split_whitespace())

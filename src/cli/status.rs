@@ -4,6 +4,7 @@ use super::connection::{Connection, ConnectionArgs};
 use super::error::CliError;
 use super::moment;
 use super::output::Output;
+use super::seal::in_words;
 use crate::api::proto;
 use clap::Args;
 use serde_json::{Value, json};
@@ -108,6 +109,11 @@ async fn status(connection: &Connection, output: Output) -> Result<(), CliError>
 fn document(status: &proto::GetStatusResponse) -> Value {
     let mut json = json!({"sealed": status.sealed, "version": status.version});
     if status.sealed {
+        if let Some(unsealing) = &status.unsealing {
+            json["seal"] = json!(unsealing.seal);
+            json["shares_needed"] = json!(unsealing.shares_needed);
+            json["given_by"] = json!(unsealing.given_by);
+        }
         return json;
     }
     let pending: Vec<_> = status
@@ -136,7 +142,11 @@ fn document(status: &proto::GetStatusResponse) -> Value {
 
 fn words(status: &proto::GetStatusResponse, out: &mut dyn Write) -> io::Result<()> {
     if status.sealed {
-        return writeln!(out, "sealed (payvault {})", status.version);
+        writeln!(out, "sealed (payvault {})", status.version)?;
+        return match &status.unsealing {
+            Some(unsealing) => writeln!(out, "seal       {}", in_words(unsealing)),
+            None => Ok(()),
+        };
     }
     writeln!(out, "open (payvault {})", status.version)?;
     writeln!(

@@ -17,9 +17,13 @@ use std::path::PathBuf;
 pub const HELP: &str = "Details come from a prompt at a terminal, or as JSON on stdin, one of:
   {\"card\": {\"number\": \"4242…\", \"expiry_month\": 11, \"expiry_year\": 2030, \"holder\": \"…\",
             \"security_code\": \"…\", \"billing\": {\"postal_code\": \"…\", \"address_line\": \"…\"}}}
-  {\"iban\": {\"iban\": \"NL91…\", \"holder\": \"…\"}}
+  {\"iban\": {\"iban\": \"NL91…\", \"holder\": \"…\", \"bic\": \"…\"}}
   {\"us_account\": {\"routing_number\": \"…\", \"account_number\": \"…\", \"holder\": \"…\",
                   \"account_type\": \"checking\"}}
+  {\"uk_account\": {\"sort_code\": \"…\", \"account_number\": \"…\", \"holder\": \"…\"}}
+  {\"se_account\": {\"clearing_number\": \"…\", \"account_number\": \"…\", \"holder\": \"…\"}}
+  {\"bankgiro\": {\"number\": \"…\", \"holder\": \"…\"}}, and so \"plusgiro\"
+  {\"dk_account\": {\"reg_number\": \"…\", \"account_number\": \"…\", \"holder\": \"…\"}}
 
 Example:
   payvault tokenize txn_… --token-out token < card.json";
@@ -81,6 +85,9 @@ pub async fn run(args: TokenizeArgs, output: Output) -> Result<(), CliError> {
         "entry_index": answer.entry_index,
         "replayed": answer.replayed,
     });
+    if let Some(fingerprint) = &answer.fingerprint {
+        document["fingerprint"] = details::fingerprint_json(fingerprint);
+    }
     match &args.token_out {
         Some(path) => {
             input::write_secret_file(path, &answer.token)?;

@@ -82,7 +82,32 @@ pub fn kind_name(code: i32) -> &'static str {
         Ok(proto::DetailsKind::Card) => "card",
         Ok(proto::DetailsKind::Iban) => "iban",
         Ok(proto::DetailsKind::UsAccount) => "us_account",
+        Ok(proto::DetailsKind::UkAccount) => "uk_account",
+        Ok(proto::DetailsKind::SeAccount) => "se_account",
+        Ok(proto::DetailsKind::Bankgiro) => "bankgiro",
+        Ok(proto::DetailsKind::Plusgiro) => "plusgiro",
+        Ok(proto::DetailsKind::DkAccount) => "dk_account",
         Ok(proto::DetailsKind::Unspecified) | Err(_) => "unknown",
+    }
+}
+
+/// Where a card stands in its time; empty for what is no card.
+pub fn expiry_name(code: i32) -> &'static str {
+    match proto::ExpiryState::try_from(code) {
+        Ok(proto::ExpiryState::Valid) => "valid",
+        Ok(proto::ExpiryState::ThisMonth) => "this_month",
+        Ok(proto::ExpiryState::Expired) => "expired",
+        Ok(proto::ExpiryState::Unspecified) | Err(_) => "",
+    }
+}
+
+/// What the check of a number came to.
+pub fn check_name(code: i32) -> &'static str {
+    match proto::CheckState::try_from(code) {
+        Ok(proto::CheckState::Checked) => "checked",
+        Ok(proto::CheckState::PresumedValid) => "presumed_valid",
+        Ok(proto::CheckState::NotChecked) => "not_checked",
+        Ok(proto::CheckState::Unspecified) | Err(_) => "unknown",
     }
 }
 

@@ -2,7 +2,7 @@
 //! to the place where it lies (`docs/format.md` §2). A value moved to another row, site,
 //! transaction or vault does not open.
 
-use super::cipher::{DerivedKey, NONCE_BYTES};
+use super::cipher::{DerivedKey, NONCE_BYTES, TAG_BYTES};
 use super::frame::{self, Aad, Frame};
 use super::keyring::Keyring;
 use super::name::{KeyId, KeyName};
@@ -101,6 +101,11 @@ impl Sealed {
         self.0
     }
 
+    /// Nonce and tag: what tells it from every other value under its key.
+    pub fn name(&self) -> [u8; SEAL_NAME_BYTES] {
+        seal_name(&self.0).unwrap_or([0; SEAL_NAME_BYTES])
+    }
+
     /// The key that it says it is sealed under.
     pub fn key_id(&self) -> KeyId {
         KeyId(Frame::parse(&self.0).map_or(0, |frame| frame.key_id))
@@ -111,6 +116,14 @@ impl fmt::Debug for Sealed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Sealed({} bytes, key {})", self.0.len(), self.key_id())
     }
+}
+
+/// Bytes of a sealed value's [`name`](Sealed::name): nonce and tag.
+pub const SEAL_NAME_BYTES: usize = NONCE_BYTES + TAG_BYTES;
+
+/// The nonce and tag of a sealed value as it is stored; `None` when it has not the shape of one.
+pub fn seal_name(stored: &[u8]) -> Option<[u8; SEAL_NAME_BYTES]> {
+    Frame::parse(stored).ok().map(|frame| frame.name())
 }
 
 /// Why a value could not be sealed or opened.

@@ -2,6 +2,7 @@
 //! one; the messages are for the operator.
 
 use super::name::{KeyId, KeyName};
+use super::seal::SealKind;
 use crate::codec::Malformed;
 use std::io;
 
@@ -61,8 +62,43 @@ pub enum KeyError {
     /// The passphrase does not open the seal. A changed salt, cost or vault id looks the same.
     #[error("wrong passphrase")]
     WrongPassphrase,
-    /// The passphrase is right, but the file's clear part (the list of unsealers) was changed, or
-    /// the root key is another seal's.
+    /// The vault's seal is of this kind, and opens otherwise than it was tried.
+    #[error("the vault's seal is of the kind {}, and is not opened this way", .0.as_str())]
+    OtherKind(SealKind),
+    /// Custodians that can't be.
+    #[error("custodians: {what}")]
+    CustodiansRefused {
+        /// What was wrong; a constant.
+        what: &'static str,
+    },
+    /// The shares could not be handed to their custodians; the seal was not made.
+    #[error("the shares could not be handed out, and nothing was changed: {0}")]
+    Undelivered(String),
+    /// What holds a share did not open: wrong passphrase or identity, or it was changed.
+    #[error("the share does not open: wrong passphrase or identity, or the file was changed")]
+    ShareUnopened,
+    /// A share that is cut off, mistyped or forged.
+    #[error("the share is damaged: mistyped, cut off, or not the one that was dealt")]
+    ShareDamaged,
+    /// Another vault's share.
+    #[error("the share belongs to another vault")]
+    ShareForeign,
+    /// A share of a seal that was replaced.
+    #[error("the share is of an earlier seal of this vault")]
+    ShareOutdated,
+    /// The same custodian's share a second time.
+    #[error("this custodian's share was given already; another custodian has to come")]
+    ShareRepeated,
+    /// Fewer shares than it takes.
+    #[error("{have} of {need} shares: more custodians have to come")]
+    SharesMissing {
+        /// How many there are.
+        have: u8,
+        /// How many it takes.
+        need: u8,
+    },
+    /// The passphrase or the shares are right, but the file's clear part (the list of unsealers) was
+    /// changed, or the root key is another seal's.
     #[error("seal.json was changed by somebody without the root key")]
     SealTampered,
     /// No slot of the wrap file opens under this root key.

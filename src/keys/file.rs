@@ -52,6 +52,8 @@ pub(super) fn read(dir: &Path, file: &'static str, max: usize) -> Result<Vec<u8>
 pub(super) fn replace(dir: &Path, file: &'static str, bytes: &[u8]) -> Result<(), KeyError> {
     let doing = writing(file);
     let temporary = temporary(dir, file);
+    #[cfg(test)]
+    cut::write().map_err(|source| KeyError::Io { doing, source })?;
     let written = write_new(&temporary, bytes)
         .and_then(|()| fs::rename(&temporary, dir.join(file)))
         .map_err(|source| KeyError::Io { doing, source });
@@ -66,6 +68,18 @@ pub(super) fn replace(dir: &Path, file: &'static str, bytes: &[u8]) -> Result<()
 /// Makes the names in the directory durable.
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
+}
+
+/// Takes a file away, durably; that it isn't there is no error.
+pub(super) fn remove(dir: &Path, file: &'static str) -> Result<(), KeyError> {
+    let removed = match fs::remove_file(dir.join(file)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => sync_dir(dir),
+    };
+    removed.map_err(|source| KeyError::Io {
+        doing: writing(file),
+        source,
+    })
 }
 
 /// Removes what a write that was cut short left behind.
@@ -97,6 +111,7 @@ fn reading(file: &'static str) -> &'static str {
     match file {
         super::seal::FILE => "reading seal.json",
         super::wrap::FILE => "reading the wrapping key",
+        super::tries::FILE => "reading the journal of failed tries",
         _ => "reading the keyring",
     }
 }
@@ -105,6 +120,34 @@ fn writing(file: &'static str) -> &'static str {
     match file {
         super::seal::FILE => "writing seal.json",
         super::wrap::FILE => "writing the wrapping key",
+        super::tries::FILE => "writing the journal of failed tries",
         _ => "writing the keyring",
+    }
+}
+
+/// For this room's tests: the power goes before a write, and from then on nothing is written.
+#[cfg(test)]
+pub(super) mod cut {
+    use std::cell::Cell;
+    use std::io;
+
+    thread_local! {
+        static WRITES_LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+
+    /// Lets so many writes through; all of them when `None`.
+    pub(in super::super) fn after(writes: Option<u32>) {
+        WRITES_LEFT.set(writes);
+    }
+
+    /// Before a write.
+    pub(in super::super) fn write() -> io::Result<()> {
+        match WRITES_LEFT.get() {
+            Some(0) => Err(io::Error::other("no power")),
+            left => {
+                WRITES_LEFT.set(left.map(|left| left - 1));
+                Ok(())
+            }
+        }
     }
 }

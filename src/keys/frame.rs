@@ -55,6 +55,14 @@ impl<'a> Frame<'a> {
         })
     }
 
+    /// Nonce and tag, one behind the other.
+    pub(super) fn name(&self) -> [u8; NONCE_BYTES + TAG_BYTES] {
+        let mut name = [0; NONCE_BYTES + TAG_BYTES];
+        name[..NONCE_BYTES].copy_from_slice(self.nonce);
+        name[NONCE_BYTES..].copy_from_slice(self.tag);
+        name
+    }
+
     /// Opens the value into a buffer that is wiped on drop.
     pub(super) fn open(&self, key: &[u8; 32], aad: &[u8]) -> Result<SecretBuffer, TagMismatch> {
         let mut plaintext = Zeroizing::new(vec![0u8; self.ciphertext.len()]);

@@ -8,7 +8,7 @@ use super::error::KeyError;
 use super::file;
 use super::name::{KeyId, KeyName};
 use super::record::{Change, KeyRecord, KeyState, RECORD_BYTES_MAX, RECORD_BYTES_MIN};
-use super::seal::RootKey;
+use super::seal::{Deliver, NewSeal, RootKey, SealFile, Unsealer};
 use super::wrap::{self, Slot};
 use crate::clock::Timestamp;
 use crate::codec::{Malformed, Reader, Writer};
@@ -284,12 +284,59 @@ impl Keyring {
     /// nothing is changed. [`KeyError::Io`]: nothing was destroyed.
     /// [`KeyError::Uncertain`]: load the keyring again and look; loading ends what was begun.
     pub fn destroy(&mut self, ids: &[KeyId], now: Timestamp) -> Result<(), KeyError> {
-        let doing = "renewing the wrapping key";
         let staged = self.stage_change(ids, KeyState::Destroyed, now)?;
         if staged.changed.is_empty() {
             return Ok(());
         }
         self.require_settled()?;
+        self.renew(staged)
+    }
+
+    /// Changes the vault's seal: a new root key, and a wrapping key that no earlier one opens.
+    /// `deliver` hands out the new seal's shares, which are nowhere else, before anything is
+    /// changed.
+    ///
+    /// First the wrapping key is renewed under the old root key, as at a destruction. Then the new
+    /// one, wrapped by the new root key, goes into the free slot; `seal.json` is replaced; the slot
+    /// under the old root key is overwritten. Whenever the power goes, the seal that lies there opens
+    /// one of the slots; and once it is the new seal, the wrapping key was never under an old one
+    /// that somebody could have copied before.
+    ///
+    /// # Errors
+    /// What [`SealFile::create_as`] refuses, and then nothing was changed. [`KeyError::Io`]: the old
+    /// seal holds. [`KeyError::Uncertain`]: read the seal again and see which one it is; loading the
+    /// keyring with it ends what was begun.
+    pub fn reseal(
+        &mut self,
+        new: &NewSeal,
+        unsealers: Vec<Unsealer>,
+        deliver: &mut Deliver<'_>,
+    ) -> Result<(), KeyError> {
+        let doing = "wrapping the keyring's key anew";
+        self.require_settled()?;
+        let (seal, root) = SealFile::prepare(self.vault, new, unsealers, deliver)?;
+        self.renew(Staged::default())?;
+        let kek = wrap_kek(&root);
+        let (old, free) = (self.slot, self.slot.other());
+        let (dir, vault, generation) = (&self.dir, self.vault, self.generation);
+        wrap::write(dir, free, &kek, vault, generation, &self.wrapping)
+            .map_err(|source| KeyError::Io { doing, source })?;
+        if let Err(error) = seal.write(dir) {
+            // Which of the slots must go depends on which seal lies there.
+            self.settled = false;
+            return Err(error);
+        }
+        self.kek = kek;
+        self.slot = free;
+        wrap::erase(&self.dir, old).map_err(|source| {
+            self.settled = false;
+            KeyError::Uncertain { doing, source }
+        })
+    }
+
+    /// Writes the keyring under a new wrapping key, and overwrites the old one.
+    fn renew(&mut self, staged: Staged) -> Result<(), KeyError> {
+        let doing = "renewing the wrapping key";
         let fresh = SecretBytes::random();
         let free = self.slot.other();
         wrap::write(
@@ -985,5 +1032,109 @@ mod tests {
         for length in 0..content.len() {
             assert!(decode(&content[..length]).is_err(), "cut at {length}");
         }
+    }
+
+    fn passphrase(text: &str) -> NewSeal {
+        NewSeal::Passphrase {
+            passphrase: crate::secret::SecretText::copy_from(text),
+            cost: super::super::Argon2Cost::for_tests(),
+        }
+    }
+
+    /// A keyring under a passphrase's seal, and the sealed row of a key.
+    fn under_a_seal() -> (tempfile::TempDir, Keyring) {
+        let dir = tempfile::tempdir().unwrap();
+        let seal = passphrase("the old passphrase");
+        let root =
+            SealFile::create_as(dir.path(), VAULT, &seal, Vec::new(), &mut |_| Ok(())).unwrap();
+        let mut keyring = Keyring::create(dir.path(), VAULT, &root, NOW).unwrap();
+        keyring.ensure(&[release()], NOW).unwrap();
+        (dir, keyring)
+    }
+
+    fn open_with(dir: &Path, passphrase: &str) -> Result<Keyring, KeyError> {
+        let passphrase = crate::secret::SecretText::copy_from(passphrase);
+        let root = SealFile::read(dir)?.open(&passphrase)?;
+        Keyring::load(dir, VAULT, &root)
+    }
+
+    #[test]
+    fn a_new_seal_opens_what_was_and_the_old_one_nothing_newer() {
+        let (dir, mut keyring) = under_a_seal();
+        let old_files: Vec<(&str, Vec<u8>)> = [super::super::seal::FILE, wrap::FILE]
+            .map(|name| (name, fs::read(dir.path().join(name)).unwrap()))
+            .into();
+        let new = passphrase("the new passphrase");
+        keyring.reseal(&new, Vec::new(), &mut |_| Ok(())).unwrap();
+        let again = open_with(dir.path(), "the new passphrase").unwrap();
+        assert!(again.find(&release(), NOW).is_some());
+        let refused = open_with(dir.path(), "the old passphrase").err();
+        assert!(matches!(refused, Some(KeyError::WrongPassphrase)));
+        // It goes on: keys are made under the new seal.
+        keyring.ensure(&[replay()], NOW).unwrap();
+        assert!(
+            open_with(dir.path(), "the new passphrase")
+                .unwrap()
+                .find(&replay(), NOW)
+                .is_some()
+        );
+        // Whoever kept seal and wrapping key of before, and the old passphrase, opens nothing newer.
+        for (name, bytes) in old_files {
+            fs::write(dir.path().join(name), bytes).unwrap();
+        }
+        let refused = open_with(dir.path(), "the old passphrase").err();
+        assert!(
+            matches!(refused, Some(KeyError::KeyringTampered)),
+            "{refused:?}"
+        );
+    }
+
+    #[test]
+    fn whenever_the_power_goes_one_of_the_two_seals_opens() {
+        let mut opened_by = Vec::new();
+        for writes in 0.. {
+            let (dir, mut keyring) = under_a_seal();
+            file::cut::after(Some(writes));
+            let new = passphrase("the new passphrase");
+            let done = keyring.reseal(&new, Vec::new(), &mut |_| Ok(()));
+            file::cut::after(None);
+            drop(keyring);
+            let (old, new) = (
+                open_with(dir.path(), "the old passphrase"),
+                open_with(dir.path(), "the new passphrase"),
+            );
+            assert!(old.is_ok() != new.is_ok(), "after {writes} writes");
+            opened_by.push(new.is_ok());
+            let mut opened = old.or(new).unwrap();
+            assert!(
+                opened.find(&release(), NOW).is_some(),
+                "after {writes} writes"
+            );
+            // What was begun is ended: one slot is in use, and the keyring takes changes.
+            let (_, slots) = copy(dir.path());
+            let used = slots
+                .chunks(wrap::SLOT_BYTES)
+                .filter(|s| s.iter().any(|b| *b != 0));
+            assert_eq!(used.count(), 1, "after {writes} writes");
+            opened.ensure(&[replay()], NOW).unwrap();
+            if done.is_ok() {
+                break;
+            }
+        }
+        // Wrapping key, keyring, old slot; new slot, seal, old slot.
+        assert_eq!(opened_by, [false, false, false, false, false, true, true]);
+    }
+
+    #[test]
+    fn a_seal_that_is_refused_changes_nothing() {
+        let (dir, mut keyring) = under_a_seal();
+        let before = copy(dir.path());
+        let refused = keyring
+            .reseal(&passphrase("short"), Vec::new(), &mut |_| Ok(()))
+            .err();
+        assert!(matches!(refused, Some(KeyError::PassphraseLength)));
+        assert_eq!(copy(dir.path()), before);
+        keyring.ensure(&[replay()], NOW).unwrap();
+        assert!(open_with(dir.path(), "the old passphrase").is_ok());
     }
 }

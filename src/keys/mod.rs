@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! passphrase ─Argon2id→ root key ─HKDF→ wraps the wrapping key ─→ keyring ─HKDF per row→ envelopes
+//! custodians ─Shamir──↗
 //! token secret ─HKDF→ inner records
 //! ```
 //!
@@ -15,6 +16,7 @@ mod cipher;
 mod envelope;
 mod error;
 mod file;
+mod fingerprint;
 mod frame;
 mod inner;
 mod keyring;
@@ -27,6 +29,7 @@ pub mod reread;
 mod seal;
 #[cfg(test)]
 mod testing;
+mod tries;
 #[cfg(test)]
 mod vectors;
 #[cfg(feature = "fault-injection")]
@@ -35,11 +38,16 @@ mod wrap;
 
 pub use argon::Argon2Cost;
 pub use backup::BackupKey;
-pub use envelope::{EnvelopeError, Kind, Place, Sealed};
+pub use envelope::{EnvelopeError, Kind, Place, SEAL_NAME_BYTES, Sealed, seal_name};
 pub use error::KeyError;
+pub use fingerprint::Fingerprint;
 pub use inner::{open_record, seal_record};
 pub use keyring::Keyring;
 pub use name::{KeyId, KeyName};
 pub use record::{KeyRecord, KeyState};
 pub use request::RequestTag;
-pub use seal::{RootKey, SealFile, Unsealer};
+pub use seal::{
+    AgeIdentity, AgeRecipient, Custodian, DealtShare, Deliver, Delivery, NewCustodian, NewSeal,
+    RootKey, SealFile, SealKind, Share, ShareFile, Unsealer,
+};
+pub use tries::{BadTry, Tries, TriesOfAKind};

@@ -144,6 +144,47 @@ impl KeyName {
         }
     }
 
+    /// What a key of this name is for, in words, for the inventory.
+    pub const fn purpose(&self) -> &'static str {
+        match self {
+            KeyName::Release { .. } => "seals the rows of transactions that end on this day",
+            KeyName::Log { .. } => "seals the ledger's entries of this month",
+            KeyName::Replay { .. } => "recognises the requests of this day",
+            KeyName::Fingerprint { .. } => "makes the site's fingerprints",
+            KeyName::Collect { .. } => "opens what browsers sealed on this day",
+            KeyName::Identity => "signs the documents that carry collect keys",
+            KeyName::LedgerSigning { .. } => "signs the checkpoints of this epoch",
+            KeyName::Vault => "seals the vault's own rows",
+            KeyName::Backup => "seals backups",
+        }
+    }
+
+    /// What a key of this name is used with.
+    pub const fn algorithm(&self) -> &'static str {
+        match self {
+            KeyName::Release { .. } | KeyName::Log { .. } | KeyName::Vault | KeyName::Backup => {
+                "AES-256-GCM, keys derived by HKDF-SHA-256"
+            }
+            KeyName::Replay { .. } => "HMAC-SHA-256, and AES-256-GCM, keys derived by HKDF-SHA-256",
+            KeyName::Fingerprint { .. } => "HMAC-SHA-256",
+            KeyName::Collect { .. } => "HPKE, X25519",
+            KeyName::Identity | KeyName::LedgerSigning { .. } => "Ed25519",
+        }
+    }
+
+    /// Its strength in bits (NIST SP 800-57 part 1, 5.6.1).
+    pub const fn strength_bits(&self) -> u32 {
+        match self {
+            KeyName::Collect { .. } | KeyName::Identity | KeyName::LedgerSigning { .. } => 128,
+            KeyName::Release { .. }
+            | KeyName::Log { .. }
+            | KeyName::Replay { .. }
+            | KeyName::Fingerprint { .. }
+            | KeyName::Vault
+            | KeyName::Backup => 256,
+        }
+    }
+
     /// Reads the text that [`Display`](fmt::Display) writes, and no other spelling of it.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 use super::envelope::Sealed;
 use super::error::KeyError;
 use super::seal::SealFile;
+use super::tries::Tries;
 use super::{inner, keyring};
 use crate::codec::Malformed;
 use crate::secret::SecretBuffer;
@@ -22,6 +23,14 @@ pub fn keyring(content: &[u8]) -> Result<SecretBuffer, Malformed> {
 /// As [`SealFile::read`].
 pub fn seal_file(json: &[u8]) -> Result<String, KeyError> {
     SealFile::reread(json)
+}
+
+/// The journal of failed tries to unseal, as it would be written.
+///
+/// # Errors
+/// As [`Tries::read`].
+pub fn tries(json: &[u8]) -> Result<String, KeyError> {
+    Tries::reread(json)
 }
 
 /// An inner record's plaintext without its padding, and padded again.

@@ -4,7 +4,9 @@
 use super::cipher::{self, TagMismatch};
 use super::envelope::{Kind, Place, Sealed};
 use super::testing::unhex;
-use super::{KeyId, KeyName, KeyState, Keyring, RootKey, SealFile, inner, keyring, wrap};
+use super::{
+    KeyId, KeyName, KeyState, Keyring, RootKey, SealFile, Share, ShareFile, inner, keyring, wrap,
+};
 use crate::ids::{PrincipalId, Site, TransactionId, VaultId};
 use crate::secret::{SecretBytes, SecretText};
 use serde_json::Value;
@@ -304,4 +306,33 @@ fn the_seal_is_frozen() {
     SealFile::set_unsealers(dir.path(), &root, seal.unsealers().to_vec()).unwrap();
     let again = fs::read_to_string(dir.path().join(super::seal::FILE)).unwrap();
     assert_eq!(again, file);
+}
+
+#[test]
+fn the_custodians_seal_and_its_shares_are_frozen() {
+    let v = formats();
+    let c = &v["custodians"];
+    let dir = tempfile::tempdir().unwrap();
+    let file = c["file"].as_str().unwrap();
+    fs::write(dir.path().join(super::seal::FILE), file).unwrap();
+    let seal = SealFile::read(dir.path()).unwrap();
+    let text = |n: usize| SecretText::copy_from(c["shares"][n].as_str().unwrap());
+    let share = |n: usize| Share::parse(&text(n)).unwrap();
+    for (first, second, by) in [(0, 1, "ann bob"), (0, 2, "ann cem"), (2, 1, "cem bob")] {
+        let root = seal.combine(&[share(first), share(second)]).unwrap();
+        assert_eq!(root.expose()[..], bytes(&v["root"]));
+        assert_eq!(root.opened_by(), by);
+        // Written again, it is the same text.
+        SealFile::set_unsealers(dir.path(), &root, seal.unsealers().to_vec()).unwrap();
+    }
+    let again = fs::read_to_string(dir.path().join(super::seal::FILE)).unwrap();
+    assert_eq!(again, file);
+    assert_eq!(share(2).to_text().expose(), text(2).expose());
+    let sealed = SecretText::copy_from(c["share_file"].as_str().unwrap());
+    let Ok(ShareFile::Passphrase(sealed)) = ShareFile::parse(&sealed) else {
+        panic!("another kind");
+    };
+    let passphrase = SecretText::copy_from(c["share_passphrase"].as_str().unwrap());
+    let opened = sealed.open(&passphrase).unwrap();
+    assert_eq!(opened.to_text().expose(), text(0).expose());
 }

@@ -153,6 +153,8 @@ pub(super) fn erase(dir: &Path, slot: Slot) -> io::Result<()> {
 }
 
 fn overwrite(dir: &Path, slot: Slot, block: &[u8]) -> io::Result<()> {
+    #[cfg(test)]
+    file::cut::write()?;
     let file: File = OpenOptions::new().write(true).open(dir.join(FILE))?;
     file.write_all_at(block, slot.offset() as u64)?;
     file.sync_all()

@@ -100,6 +100,12 @@ events! {
     BackupEnded = "backup_ended",
     /// Tokens from before a restore may be redeemed again.
     RestoreConfirmed = "restore_confirmed",
+    /// A custodian showed that the share which was dealt to him is good.
+    ShareAcknowledged = "share_acknowledged",
+    /// The change of the seal was begun; on stable storage before it.
+    ResealBegun = "reseal_begun",
+    /// The seal was changed, or could not be.
+    Resealed = "resealed",
 }
 
 /// The member of an entry's `detail` in which [`Event::KeyCreated`] and [`Event::KeyDestroyed`]
@@ -117,7 +123,7 @@ mod tests {
             assert_eq!(Event::parse(event.as_str()), Some(*event));
             assert!(codes.insert(event.as_str()));
         }
-        assert_eq!(codes.len(), 34);
+        assert_eq!(codes.len(), 37);
         assert_eq!(Event::parse("Redeemed"), None);
         assert_eq!(Event::parse(""), None);
     }

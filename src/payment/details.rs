@@ -2,11 +2,17 @@
 //! 3). The security code has no field there: it can't be written.
 
 use super::aba;
+use super::assurance::Assurance;
+use super::bic;
 use super::card::Card;
+use super::dk_account::{self, DkAccount};
 use super::expiry::Expiry;
+use super::giro::{self, Bankgiro, Plusgiro};
 use super::iban::{self, IbanAccount};
-use super::mask::{self, Masked};
-use super::pan::{self, Brand};
+use super::kind::DetailsKind;
+use super::pan;
+use super::se_account::{self, SeAccount};
+use super::uk_account::{self, UkAccount};
 use super::us_account::{self, UsAccount, UsAccountType};
 use crate::codec::{Malformed, Reader, Writer};
 use crate::secret::{SecretBuffer, SecretText};
@@ -19,47 +25,21 @@ pub enum Details {
     Iban(IbanAccount),
     /// A bank account in the United States.
     UsAccount(UsAccount),
+    /// A bank account in the United Kingdom.
+    UkAccount(UkAccount),
+    /// A bank account in Sweden.
+    SeAccount(SeAccount),
+    /// A Swedish bankgiro.
+    Bankgiro(Bankgiro),
+    /// A Swedish plusgiro.
+    Plusgiro(Plusgiro),
+    /// A bank account in Denmark.
+    DkAccount(DkAccount),
 }
 
-/// What kind of instrument.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DetailsKind {
-    /// A payment card.
-    Card = 1,
-    /// A bank account named by its IBAN.
-    Iban = 2,
-    /// A bank account in the United States.
-    UsAccount = 3,
-}
-
-impl DetailsKind {
-    /// The byte of `docs/format.md` sections 3 and 4.1, which is also the number in the proto.
-    pub fn as_u8(self) -> u8 {
-        self as u8
-    }
-
-    /// Reads that byte.
-    ///
-    /// # Errors
-    /// When it is no kind's.
-    pub fn from_u8(byte: u8) -> Result<DetailsKind, Malformed> {
-        match byte {
-            1 => Ok(DetailsKind::Card),
-            2 => Ok(DetailsKind::Iban),
-            3 => Ok(DetailsKind::UsAccount),
-            _ => Err(Malformed::new("unknown kind of payment details")),
-        }
-    }
-
-    /// Its name: `card`, `iban` or `us_account`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            DetailsKind::Card => "card",
-            DetailsKind::Iban => "iban",
-            DetailsKind::UsAccount => "us_account",
-        }
-    }
-}
+/// Added to the kind's byte when the fields that a kind got later follow. Without them the bytes
+/// are what they always were.
+const MORE: u8 = 128;
 
 impl Details {
     /// The kind.
@@ -68,6 +48,43 @@ impl Details {
             Details::Card(_) => DetailsKind::Card,
             Details::Iban(_) => DetailsKind::Iban,
             Details::UsAccount(_) => DetailsKind::UsAccount,
+            Details::UkAccount(_) => DetailsKind::UkAccount,
+            Details::SeAccount(_) => DetailsKind::SeAccount,
+            Details::Bankgiro(_) => DetailsKind::Bankgiro,
+            Details::Plusgiro(_) => DetailsKind::Plusgiro,
+            Details::DkAccount(_) => DetailsKind::DkAccount,
+        }
+    }
+
+    /// The number that names the instrument, whole: for most accounts bank and account apart. What
+    /// a fingerprint is made of, and what is released as `NUMBER`.
+    pub fn number(&self) -> (&SecretText, Option<&SecretText>) {
+        match self {
+            Details::Card(card) => (&card.number, None),
+            Details::Iban(account) => (&account.iban, None),
+            Details::UsAccount(account) => (&account.routing_number, Some(&account.account_number)),
+            Details::UkAccount(account) => (&account.sort_code, Some(&account.account_number)),
+            Details::SeAccount(account) => {
+                (&account.clearing_number, Some(&account.account_number))
+            }
+            Details::Bankgiro(giro) => (&giro.number, None),
+            Details::Plusgiro(giro) => (&giro.number, None),
+            Details::DkAccount(account) => (&account.reg_number, Some(&account.account_number)),
+        }
+    }
+
+    /// How much is known of the number. For US accounts: of the routing number, since no other part
+    /// of one has a check digit.
+    pub fn assurance(&self) -> Assurance {
+        match self {
+            Details::Card(_)
+            | Details::Iban(_)
+            | Details::UsAccount(_)
+            | Details::Bankgiro(_)
+            | Details::Plusgiro(_) => Assurance::Checked,
+            Details::UkAccount(account) => account.assurance,
+            Details::SeAccount(account) => account.assurance,
+            Details::DkAccount(_) => Assurance::NotChecked,
         }
     }
 
@@ -75,21 +92,56 @@ impl Details {
     /// order of `docs/format.md` section 3.
     pub fn encode(&self) -> SecretBuffer {
         let mut w = Writer::with_capacity(self.encoded_bytes_max());
-        w.u8(self.kind().as_u8());
+        let kind = self.kind().as_u8();
         match self {
             Details::Card(card) => w
+                .u8(kind)
                 .str(card.number.expose())
                 .u16(card.expiry.year)
                 .u8(card.expiry.month)
                 .str(card.holder.expose())
                 .str(card.postal_code.expose())
                 .str(card.address_line.expose()),
-            Details::Iban(account) => w.str(account.iban.expose()).str(account.holder.expose()),
+            Details::Iban(account) if account.bic.is_empty() => w
+                .u8(kind)
+                .str(account.iban.expose())
+                .str(account.holder.expose()),
+            Details::Iban(account) => w
+                .u8(kind | MORE)
+                .str(account.iban.expose())
+                .str(account.holder.expose())
+                .str(account.bic.expose()),
             Details::UsAccount(account) => w
+                .u8(kind)
                 .str(account.routing_number.expose())
                 .str(account.account_number.expose())
                 .str(account.holder.expose())
                 .u8(account.account_type.as_u8()),
+            Details::UkAccount(account) => w
+                .u8(kind)
+                .str(account.sort_code.expose())
+                .str(account.account_number.expose())
+                .str(account.holder.expose())
+                .u8(account.assurance.as_u8()),
+            Details::SeAccount(account) => w
+                .u8(kind)
+                .str(account.clearing_number.expose())
+                .str(account.account_number.expose())
+                .str(account.holder.expose())
+                .u8(account.assurance.as_u8()),
+            Details::Bankgiro(giro) => w
+                .u8(kind)
+                .str(giro.number.expose())
+                .str(giro.holder.expose()),
+            Details::Plusgiro(giro) => w
+                .u8(kind)
+                .str(giro.number.expose())
+                .str(giro.holder.expose()),
+            Details::DkAccount(account) => w
+                .u8(kind)
+                .str(account.reg_number.expose())
+                .str(account.account_number.expose())
+                .str(account.holder.expose()),
         };
         w.finish()
     }
@@ -101,7 +153,13 @@ impl Details {
     /// When a field is missing, left over or out of shape. No value is said.
     pub fn decode(bytes: &[u8]) -> Result<Details, Malformed> {
         let mut r = Reader::new(bytes);
-        let details = match DetailsKind::from_u8(r.u8()?)? {
+        let byte = r.u8()?;
+        let kind = DetailsKind::from_u8(byte & !MORE)?;
+        let more = byte & MORE != 0;
+        if more && kind != DetailsKind::Iban {
+            return Err(Malformed::new("this kind of details has no further fields"));
+        }
+        let details = match kind {
             DetailsKind::Card => Details::Card(Card {
                 number: shaped(r.str()?, pan::is_shaped, "card number")?,
                 expiry: Expiry::from_parts(r.u16()?, r.u8()?)
@@ -112,82 +170,85 @@ impl Details {
             }),
             DetailsKind::Iban => Details::Iban(IbanAccount {
                 iban: shaped(r.str()?, iban::is_shaped, "IBAN")?,
-                holder: shaped(r.str()?, is_present, "account holder")?,
+                holder: holder(&mut r)?,
+                bic: match more {
+                    true => shaped(r.str()?, bic::is_shaped, "BIC")?,
+                    false => SecretText::copy_from(""),
+                },
             }),
             DetailsKind::UsAccount => Details::UsAccount(UsAccount {
                 routing_number: shaped(r.str()?, aba::is_shaped, "routing number")?,
                 account_number: shaped(r.str()?, us_account::is_number_shaped, "account number")?,
-                holder: shaped(r.str()?, is_present, "account holder")?,
+                holder: holder(&mut r)?,
                 account_type: UsAccountType::from_u8(r.u8()?)?,
+            }),
+            DetailsKind::UkAccount => Details::UkAccount(UkAccount {
+                sort_code: shaped(r.str()?, uk_account::is_sort_code_shaped, "sort code")?,
+                account_number: shaped(r.str()?, uk_account::is_account_shaped, "account number")?,
+                holder: holder(&mut r)?,
+                assurance: Assurance::from_u8(r.u8()?)?,
+            }),
+            DetailsKind::SeAccount => Details::SeAccount(SeAccount {
+                clearing_number: shaped(r.str()?, se_account::is_clearing_shaped, "clearing")?,
+                account_number: shaped(r.str()?, se_account::is_account_shaped, "account number")?,
+                holder: holder(&mut r)?,
+                assurance: Assurance::from_u8(r.u8()?)?,
+            }),
+            DetailsKind::Bankgiro => Details::Bankgiro(Bankgiro {
+                number: shaped(r.str()?, giro::is_bankgiro_shaped, "bankgiro")?,
+                holder: holder(&mut r)?,
+            }),
+            DetailsKind::Plusgiro => Details::Plusgiro(Plusgiro {
+                number: shaped(r.str()?, giro::is_plusgiro_shaped, "plusgiro")?,
+                holder: holder(&mut r)?,
+            }),
+            DetailsKind::DkAccount => Details::DkAccount(DkAccount {
+                reg_number: shaped(r.str()?, dk_account::is_reg_shaped, "registration number")?,
+                account_number: shaped(r.str()?, dk_account::is_account_shaped, "account number")?,
+                holder: holder(&mut r)?,
             }),
         };
         r.end()?;
         Ok(details)
     }
 
-    /// What may be shown without redeeming (PCI DSS 3.4.1).
-    pub fn mask(&self) -> Masked {
-        let (number, brand, country, expiry) = match self {
-            Details::Card(card) => {
-                let number = card.number.expose();
-                let brand = Brand::of(number).map_or("", Brand::as_str);
-                (mask::card_number(number), brand, "", Some(card.expiry))
-            }
-            Details::Iban(account) => {
-                let iban = account.iban.expose();
-                let country = iban.get(..2).unwrap_or_default();
-                (mask::iban(iban), "", country, None)
-            }
-            Details::UsAccount(account) => {
-                let number = mask::us_account(
-                    account.routing_number.expose(),
-                    account.account_number.expose(),
-                );
-                (number, "", "US", None)
-            }
-        };
-        Masked {
-            kind: self.kind(),
-            number,
-            brand: brand.to_owned(),
-            country: country.to_owned(),
-            expiry,
+    /// What a fingerprint is made of (`docs/format.md` section 3.1): the kind and the whole number,
+    /// and nothing that differs between two who hand in the same one.
+    pub fn identity(&self) -> SecretBuffer {
+        let (first, second) = self.number();
+        let mut w = Writer::with_capacity(IDENTITY_BYTES_MAX);
+        w.u8(self.kind().as_u8()).str(first.expose());
+        if let Some(second) = second {
+            w.str(second.expose());
         }
-    }
-
-    /// The last four characters of the number, as a party may get them that was not granted the
-    /// number: at least four more stay hidden, so a US account of 6 or 7 digits gives two and a
-    /// shorter one none.
-    pub fn last_four(&self) -> SecretText {
-        let number = match self {
-            Details::Card(card) => &card.number,
-            Details::Iban(account) => &account.iban,
-            Details::UsAccount(account) => &account.account_number,
-        };
-        SecretText::copy_from(mask::last(number.expose()))
+        w.finish()
     }
 
     /// Enough room for [`Details::encode`] to write in one piece.
     fn encoded_bytes_max(&self) -> usize {
         const LENGTHS_AND_INTEGERS: usize = 32;
-        let text = match self {
+        let (first, second) = self.number();
+        let rest = match self {
             Details::Card(card) => {
-                card.number.len()
-                    + card.holder.len()
-                    + card.postal_code.len()
-                    + card.address_line.len()
+                card.holder.len() + card.postal_code.len() + card.address_line.len()
             }
-            Details::Iban(account) => account.iban.len() + account.holder.len(),
-            Details::UsAccount(account) => {
-                account.routing_number.len() + account.account_number.len() + account.holder.len()
-            }
+            Details::Iban(account) => account.holder.len() + account.bic.len(),
+            Details::UsAccount(account) => account.holder.len(),
+            Details::UkAccount(account) => account.holder.len(),
+            Details::SeAccount(account) => account.holder.len(),
+            Details::Bankgiro(giro) => giro.holder.len(),
+            Details::Plusgiro(giro) => giro.holder.len(),
+            Details::DkAccount(account) => account.holder.len(),
         };
-        LENGTHS_AND_INTEGERS + text
+        LENGTHS_AND_INTEGERS + first.len() + second.map_or(0, SecretText::len) + rest
     }
 }
 
-fn is_present(text: &str) -> bool {
-    !text.is_empty()
+/// Kind, two lengths, and the longest number: an IBAN.
+const IDENTITY_BYTES_MAX: usize = 64;
+
+fn holder(r: &mut Reader<'_>) -> Result<SecretText, Malformed> {
+    shaped(r.str()?, |text| !text.is_empty(), "account holder")
 }
 
 fn shaped(
@@ -228,6 +289,55 @@ mod tests {
         Details::Iban(IbanAccount {
             iban: text("NL91ABNA0417164300"),
             holder: text("J. de Vries"),
+            bic: text(""),
+        })
+    }
+
+    fn iban_with_bic() -> Details {
+        Details::Iban(IbanAccount {
+            iban: text("NL91ABNA0417164300"),
+            holder: text("J. de Vries"),
+            bic: text("ABNANL2A"),
+        })
+    }
+
+    fn uk_account(assurance: Assurance) -> Details {
+        Details::UkAccount(UkAccount {
+            sort_code: text("990101"),
+            account_number: text("20029772"),
+            holder: text("A. Smith"),
+            assurance,
+        })
+    }
+
+    fn se_account(assurance: Assurance) -> Details {
+        Details::SeAccount(SeAccount {
+            clearing_number: text("5839"),
+            account_number: text("8257466"),
+            holder: text("A. Ek"),
+            assurance,
+        })
+    }
+
+    fn bankgiro() -> Details {
+        Details::Bankgiro(Bankgiro {
+            number: text("50501055"),
+            holder: text("A. Ek"),
+        })
+    }
+
+    fn plusgiro() -> Details {
+        Details::Plusgiro(Plusgiro {
+            number: text("2865434"),
+            holder: text("A. Ek"),
+        })
+    }
+
+    fn dk_account() -> Details {
+        Details::DkAccount(DkAccount {
+            reg_number: text("0040"),
+            account_number: text("0440116243"),
+            holder: text("A. Lund"),
         })
     }
 
@@ -268,6 +378,17 @@ mod tests {
         assert_eq!(written(checking), vector("ok_us_checking"));
         let savings = us_account("123456789", UsAccountType::Savings);
         assert_eq!(written(savings), vector("ok_us_savings"));
+        assert_eq!(written(iban_with_bic()), vector("ok_iban_with_bic"));
+        let checked = Assurance::Checked;
+        assert_eq!(written(uk_account(checked)), vector("ok_uk_checked"));
+        let presumed = uk_account(Assurance::PresumedValid);
+        assert_eq!(written(presumed), vector("ok_uk_presumed_valid"));
+        assert_eq!(written(se_account(checked)), vector("ok_se_checked"));
+        let not_checked = se_account(Assurance::NotChecked);
+        assert_eq!(written(not_checked), vector("ok_se_not_checked"));
+        assert_eq!(written(bankgiro()), vector("ok_bankgiro"));
+        assert_eq!(written(plusgiro()), vector("ok_plusgiro"));
+        assert_eq!(written(dk_account()), vector("ok_dk"));
     }
 
     #[test]
@@ -276,9 +397,16 @@ mod tests {
             card("4111111111111111"),
             iban(),
             us_account("123456789", UsAccountType::Checking),
+            iban_with_bic(),
+            uk_account(Assurance::Checked),
+            se_account(Assurance::NotChecked),
+            bankgiro(),
+            plusgiro(),
+            dk_account(),
         ];
         for details in all {
             let bytes = details.encode();
+            assert!(bytes.len() <= details.encoded_bytes_max());
             for cut in 0..bytes.len() {
                 assert!(Details::decode(&bytes[..cut]).is_err(), "cut at {cut}");
             }
@@ -310,28 +438,103 @@ mod tests {
             year: 2031,
             month: 12,
         });
-        let masked = |number: &str, kind, brand: &str, country: &str, expiry| Masked {
-            kind,
-            number: number.to_owned(),
-            brand: brand.to_owned(),
-            country: country.to_owned(),
-            expiry,
-        };
+        let visa = card("4111111111111111").mask();
+        assert_eq!((visa.kind, visa.expiry), (DetailsKind::Card, expiry));
+        let unchecked = Assurance::NotChecked;
+        let presumed = Assurance::PresumedValid;
+        for (details, number, brand, country, bank, assurance) in [
+            (
+                card("4111111111111111"),
+                "411111******1111",
+                "visa",
+                "",
+                "",
+                Assurance::Checked,
+            ),
+            (
+                card("9999999999999999"),
+                "999999******9999",
+                "",
+                "",
+                "",
+                Assurance::Checked,
+            ),
+            (
+                iban(),
+                "NL91 **** **** **43 00",
+                "",
+                "NL",
+                "ABNA",
+                Assurance::Checked,
+            ),
+            (
+                us_account("123456789", UsAccountType::Checking),
+                "021000021 ****6789",
+                "",
+                "US",
+                "021000021",
+                Assurance::Checked,
+            ),
+            (
+                uk_account(presumed),
+                "990101 ****9772",
+                "",
+                "GB",
+                "990101",
+                presumed,
+            ),
+            (
+                se_account(unchecked),
+                "5839 ****66",
+                "",
+                "SE",
+                "5839",
+                unchecked,
+            ),
+            (bankgiro(), "****1055", "", "SE", "", Assurance::Checked),
+            (plusgiro(), "****34", "", "SE", "", Assurance::Checked),
+            (dk_account(), "0040 ****6243", "", "DK", "0040", unchecked),
+        ] {
+            let masked = details.mask();
+            assert_eq!(masked.kind, details.kind());
+            assert_eq!(masked.number, number);
+            assert_eq!(masked.brand, brand, "{number}");
+            assert_eq!(masked.country, country, "{number}");
+            assert_eq!(masked.bank, bank, "{number}");
+            assert_eq!(masked.assurance, assurance, "{number}");
+        }
+    }
+
+    /// The same number gives the same, whoever holds it and whatever came with it; another kind
+    /// with the same digits doesn't.
+    #[test]
+    fn identity_is_kind_and_whole_number_and_nothing_else() {
+        let same = |a: Details, b: Details| a.identity() == b.identity();
+        assert!(same(iban(), iban_with_bic()));
+        let (checked, presumed) = (Assurance::Checked, Assurance::PresumedValid);
+        assert!(same(uk_account(checked), uk_account(presumed)));
+        let (checking, savings) = (UsAccountType::Checking, UsAccountType::Savings);
+        assert!(same(
+            us_account("1234", checking),
+            us_account("1234", savings)
+        ));
+        assert!(!same(
+            us_account("1234", checking),
+            us_account("12345", checking)
+        ));
+        assert!(!same(card("4111111111111111"), card("4242424242424242")));
+        let as_plusgiro = Details::Plusgiro(Plusgiro {
+            number: text("50501055"),
+            holder: text("A. Ek"),
+        });
+        assert!(!same(bankgiro(), as_plusgiro));
         assert_eq!(
-            card("4111111111111111").mask(),
-            masked("411111******1111", DetailsKind::Card, "visa", "", expiry)
+            card("4111111111111111").identity()[..],
+            b"\x01\x00\x00\x00\x104111111111111111"[..]
         );
         assert_eq!(
-            card("9999999999999999").mask(),
-            masked("999999******9999", DetailsKind::Card, "", "", expiry)
-        );
-        assert_eq!(
-            iban().mask(),
-            masked("NL91 **** **** **43 00", DetailsKind::Iban, "", "NL", None)
-        );
-        assert_eq!(
-            us_account("123456789", UsAccountType::Checking).mask(),
-            masked("021000021 ****6789", DetailsKind::UsAccount, "", "US", None)
+            dk_account().identity()[..],
+            b"\x08\x00\x00\x00\x040040\x00\x00\x00\x0a0440116243"[..]
         );
     }
 
@@ -343,17 +546,10 @@ mod tests {
         for (number, last) in [("12345678", "5678"), ("123456", "56"), ("12345", "")] {
             assert_eq!(last_four(us_account(number, UsAccountType::Savings)), last);
         }
-    }
-
-    #[test]
-    fn kinds_have_their_numbers_and_names() {
-        for (byte, name) in [(1, "card"), (2, "iban"), (3, "us_account")] {
-            let kind = DetailsKind::from_u8(byte);
-            assert_eq!(kind.map(DetailsKind::as_str), Ok(name));
-            assert_eq!(kind.map(DetailsKind::as_u8), Ok(byte));
-        }
-        for byte in (0..=255).filter(|byte| !(1..=3).contains(byte)) {
-            assert!(DetailsKind::from_u8(byte).is_err());
-        }
+        assert_eq!(last_four(uk_account(Assurance::Checked)), "9772");
+        assert_eq!(last_four(se_account(Assurance::Checked)), "66");
+        assert_eq!(last_four(bankgiro()), "1055");
+        assert_eq!(last_four(plusgiro()), "34");
+        assert_eq!(last_four(dk_account()), "6243");
     }
 }

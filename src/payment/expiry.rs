@@ -3,6 +3,7 @@
 use super::problem::Problem;
 use crate::clock::Timestamp;
 use crate::limits::CARD_YEARS_AHEAD_MAX;
+use std::cmp::Ordering;
 
 /// A month; the card is good until its end, in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,11 +14,31 @@ pub struct Expiry {
     pub month: u8,
 }
 
+/// Where a card stands in its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpiryState {
+    /// Its month is still to come.
+    Valid,
+    /// It is good until this month's end.
+    ThisMonth,
+    /// Its month has ended.
+    Expired,
+}
+
 impl Expiry {
     /// Whether the month has ended (UTC).
     pub fn expired(&self, now: Timestamp) -> bool {
+        self.state(now) == ExpiryState::Expired
+    }
+
+    /// Where the month lies (UTC).
+    pub fn state(&self, now: Timestamp) -> ExpiryState {
         let (year, month) = now.year_month();
-        (i32::from(self.year), self.month) < (i32::from(year), month)
+        match (i32::from(self.year), self.month).cmp(&(i32::from(year), month)) {
+            Ordering::Less => ExpiryState::Expired,
+            Ordering::Equal => ExpiryState::ThisMonth,
+            Ordering::Greater => ExpiryState::Valid,
+        }
     }
 
     /// A month of a year of four digits; `None` when it is none.
@@ -105,6 +126,11 @@ mod tests {
         assert!(!december.expired(at("2026-12-31T23:59:59.999Z")));
         assert!(december.expired(at("2027-01-01T00:00:00.000Z")));
         assert!(!december.expired(at("2025-12-31T00:00:00.000Z")));
+        let state = |now| december.state(at(now));
+        assert_eq!(state("2026-11-30T23:59:59.999Z"), ExpiryState::Valid);
+        assert_eq!(state("2026-12-01T00:00:00.000Z"), ExpiryState::ThisMonth);
+        assert_eq!(state("2026-12-31T23:59:59.999Z"), ExpiryState::ThisMonth);
+        assert_eq!(state("2027-01-01T00:00:00.000Z"), ExpiryState::Expired);
     }
 
     #[test]

@@ -62,6 +62,19 @@ pub(super) fn ungroup(text: &SecretText, alphabet: Alphabet) -> Result<SecretTex
     }
 }
 
+/// `number` with zeros put in front until it has `digits`; a longer one as it is.
+pub(super) fn padded(number: SecretText, digits: usize) -> SecretText {
+    let missing = digits.saturating_sub(number.len());
+    if missing == 0 {
+        return number;
+    }
+    // Room for all of it at once, as above.
+    let mut long = Zeroizing::new(String::with_capacity(digits));
+    long.extend(std::iter::repeat_n('0', missing));
+    long.push_str(number.expose());
+    SecretText::new(std::mem::take(&mut long))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,5 +135,13 @@ mod tests {
             read.map(|n| n.expose().to_owned()),
             Ok("NL91ABC".to_owned())
         );
+    }
+
+    #[test]
+    fn what_is_short_gets_zeros_in_front() {
+        let pad = |text: &str| padded(SecretText::copy_from(text), 8).expose().to_owned();
+        assert_eq!(pad("123456"), "00123456");
+        assert_eq!(pad("12345678"), "12345678");
+        assert_eq!(pad("123456789"), "123456789");
     }
 }

@@ -125,6 +125,24 @@ mod tests {
     }
 
     #[test]
+    fn vectors_are_accepted_or_refused_for_their_reason() {
+        for [name, number, expected] in crate::payment::vectors::rows(include_str!(
+            "../../tests/vectors/payment/us_account.tsv"
+        )) {
+            match account_number(&SecretText::copy_from(number)) {
+                Ok(kept) => {
+                    assert!(name.starts_with("ok_"), "{name}");
+                    assert_eq!(kept.expose(), expected, "{name}");
+                }
+                Err(problem) => {
+                    assert!(name.starts_with("fail_"), "{name}");
+                    assert!(problem.what.contains(expected), "{name}: {}", problem.what);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_number_has_4_to_17_digits() {
         for digits in 0..=48 {
             let accepted = read("021000021", &"1".repeat(digits), "Pat Doe", 1).is_ok();

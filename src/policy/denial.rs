@@ -84,6 +84,21 @@ pub enum Denial {
     RestoreUnconfirmed,
     /// The vault is not configured for this.
     NotConfigured,
+
+    /// The vault's seal is of another kind, and is opened otherwise.
+    WrongSeal,
+    /// A share that is damaged or forged.
+    ShareDamaged,
+    /// Another vault's share.
+    ShareForeign,
+    /// A share of an earlier seal.
+    ShareOutdated,
+    /// A share that was given already.
+    ShareRepeated,
+    /// Another custodian's share.
+    ShareNotYours,
+    /// A good share with which too few others came.
+    SharesMissing,
 }
 
 impl Denial {
@@ -129,6 +144,13 @@ impl Denial {
             Denial::Integrity => "INTEGRITY",
             Denial::RestoreUnconfirmed => "RESTORE_UNCONFIRMED",
             Denial::NotConfigured => "NOT_CONFIGURED",
+            Denial::WrongSeal => "WRONG_SEAL",
+            Denial::ShareDamaged => "SHARE_DAMAGED",
+            Denial::ShareForeign => "SHARE_FOREIGN",
+            Denial::ShareOutdated => "SHARE_OUTDATED",
+            Denial::ShareRepeated => "SHARE_REPEATED",
+            Denial::ShareNotYours => "SHARE_NOT_YOURS",
+            Denial::SharesMissing => "SHARES_MISSING",
         }
     }
 

@@ -78,6 +78,10 @@ impl Granted {
     }
 }
 
+/// Proof that what stands behind a token may be opened for its fingerprint, and for nothing else:
+/// made by [`recognise`] alone.
+pub struct Recognised(());
+
 /// Whether the principal may make the call at all: enabled, agreement, role, session.
 ///
 /// # Errors
@@ -214,4 +218,21 @@ pub fn release(
         fields,
         uses_left,
     })
+}
+
+/// Whether the portal that brings a token may get the fingerprint of what stands behind it: the one
+/// that opened the transaction, as long as the token still gives anything to anybody. Whether the
+/// site has fingerprints at all is the caller's to know.
+pub fn recognise(
+    principal: &Principal,
+    terms: &Terms,
+    standing: Standing,
+    now: Timestamp,
+) -> Option<Recognised> {
+    let own = relation(principal.id, terms) == Relation::Owner && principal.serves(terms.site);
+    let live = match phase(terms, standing.closed, now) {
+        Phase::Open | Phase::DetailsEnded => !standing.token_revoked,
+        Phase::ReleaseEnded | Phase::Closed => false,
+    };
+    (own && live).then_some(Recognised(()))
 }

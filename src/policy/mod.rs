@@ -13,7 +13,9 @@ mod terms;
 
 pub use allowance::{Allowance, AllowanceKey};
 pub use denial::Denial;
-pub use judge::{Granted, Phase, Relation, Standing, admit, judge, relation, release};
+pub use judge::{
+    Granted, Phase, Recognised, Relation, Standing, admit, judge, recognise, relation, release,
+};
 pub use principal::{Agreement, Principal, Role};
 pub use table::{Needs, Rpc, Rule, rule};
 pub use terms::{Amount, Field, FieldSet, Grant, Party, Purpose, Terms, capped_reference};

@@ -117,7 +117,9 @@ pub const fn rule(rpc: Rpc) -> Rule {
             ..human(&[Role::Operator, Role::Custodian])
         },
         Rpc::Seal => human(OPERATOR),
-        Rpc::ListPrincipals | Rpc::GetPrincipal | Rpc::ListAllowances => human(OVERSIGHT),
+        Rpc::ListPrincipals | Rpc::GetPrincipal | Rpc::ListAllowances | Rpc::ListKeys => {
+            human(OVERSIGHT)
+        }
         Rpc::DisablePrincipal | Rpc::RotateSecret | Rpc::ApproveAction | Rpc::TakeBackup => {
             human(OPERATOR)
         }

@@ -7,6 +7,7 @@
 //! | `mod.rs` | the contract: [`Store`], [`Round`], [`Reader`] and what can go wrong |
 //! | [`writes`] | what a round writes, checked as it is gathered |
 //! | [`embedded`] | what the embedded engines have in common |
+//! | `journal`, `recent` | where a round becomes durable, and its rows until the engine has them |
 //! | [`mod@sled`], [`mod@redb`] | the embedded engines |
 //! | [`engine`] | which of them a directory is of |
 //! | [`copy`] | from one engine to the other |
@@ -18,8 +19,10 @@ pub(crate) mod durable;
 pub mod copy;
 pub mod embedded;
 pub mod engine;
+mod journal;
 pub mod mark;
 pub mod memory;
+mod recent;
 pub mod redb;
 pub mod sled;
 pub mod writes;

@@ -1,6 +1,6 @@
 //! The second embedded engine: redb 4. No type of the engine leaves this file.
 //!
-//! - One table; a round is one write transaction of [`Durability::Immediate`].
+//! - One table; what it takes in is one write transaction of [`Durability::Immediate`].
 //! - It commits in one phase with checksums: everything and the new root are written, then one
 //!   `fdatasync`. After a stop without a goodbye it verifies the checksum of every page under the
 //!   newer root and falls back to the older root, which no page of the newer one overwrote. So a
@@ -15,14 +15,15 @@
 //! - It may panic over a file that was changed: every call is caught.
 //! - An emptied or missing file is damage; it makes a new one in an empty directory only.
 
-use super::embedded::guarded::{guarded, refused};
+use super::embedded::guarded::refused;
 use super::embedded::opening::show_the_disk;
-use super::embedded::{Embedded, Engine, EngineOptions, Faults, Point};
-use super::{CommitError, EngineKind, Key, ROUND_KEY, RoundId, Row, StoreError, WriteSet};
+use super::embedded::{Embedded, Engine, EngineOptions};
+use super::{EngineKind, Key, Row, StoreError};
 use ::redb::{
     Builder, Database, Durability, Error, ReadOnlyTable, ReadableDatabase, TableDefinition,
 };
 use std::io;
+use std::ops::Bound;
 use std::path::Path;
 
 /// The database's file.
@@ -82,9 +83,10 @@ impl Engine for Redb {
             .collect()
     }
 
-    fn last(&self, low: &[u8], high: &[u8]) -> Result<Option<Row>, StoreError> {
+    fn last(&self, low: &[u8], high: Bound<&[u8]>) -> Result<Option<Row>, StoreError> {
         let rows = self.rows()?;
-        let mut range = rows.range(low..=high).map_err(ours)?;
+        let range = (Bound::Included(low), high);
+        let mut range = rows.range::<&[u8]>(range).map_err(ours)?;
         let row = range.next_back().transpose().map_err(ours)?;
         Ok(row.map(|(key, value)| (key.value().to_vec(), value.value().to_vec())))
     }
@@ -101,26 +103,22 @@ impl Engine for Redb {
             .collect()
     }
 
-    fn commit(&self, id: RoundId, writes: &WriteSet, faults: &Faults) -> Result<(), CommitError> {
-        guarded(|| {
-            faults.at(Point::BeforeApply)?;
-            let mut round = self.database.begin_write().map_err(ours)?;
-            round.set_durability(Durability::Immediate).map_err(ours)?;
-            {
-                let mut rows = round.open_table(ROWS).map_err(ours)?;
-                for (key, value) in writes.iter() {
-                    match value {
-                        Some(value) => rows.insert(key, value).map_err(ours)?,
-                        None => rows.remove(key).map_err(ours)?,
-                    };
-                }
-                rows.insert(ROUND_KEY, &id.0[..]).map_err(ours)?;
+    fn take_in<'a>(
+        &self,
+        rows: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+    ) -> Result<(), StoreError> {
+        let mut write = self.database.begin_write().map_err(ours)?;
+        write.set_durability(Durability::Immediate).map_err(ours)?;
+        {
+            let mut table = write.open_table(ROWS).map_err(ours)?;
+            for (key, value) in rows {
+                match value {
+                    Some(value) => table.insert(key, value).map_err(ours)?,
+                    None => table.remove(key).map_err(ours)?,
+                };
             }
-            faults.at(Point::BeforeFlush)?;
-            round.commit().map_err(ours)?;
-            faults.at(Point::AfterFlush)
-        })
-        .map_err(|error| CommitError::Unknown(error.to_string()))
+        }
+        write.commit().map_err(ours)
     }
 }
 

@@ -16,18 +16,19 @@
 //!
 //! What it shares with the other engine is in [`super::embedded`].
 //!
-//! One tree; `apply_batch` and one `flush` a round; no flusher thread, no `flush_async`, no
-//! compression. The engine's `mode` has no effect in this version and is left alone.
+//! One tree; rows are put one by one, thousands at a time, and one `flush` behind them: that they
+//! come together or not at all is the journal's part. No batches (they block readers), no flusher
+//! thread, no `flush_async`, no compression. The engine's `mode` has no effect in this version and is left alone.
 
 mod guard;
 mod opening;
 
 use self::guard::{Watch, ours};
 use self::opening::{no_blobs, open_engine};
-use super::embedded::guarded::guarded;
-use super::embedded::{Embedded, Engine, EngineOptions, Faults, Point};
-use super::{CommitError, EngineKind, Key, ROUND_KEY, RoundId, Row, StoreError, WriteSet};
+use super::embedded::{Embedded, Engine, EngineOptions};
+use super::{EngineKind, Key, Row, StoreError};
 use crate::os;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -65,8 +66,9 @@ impl Engine for Sled {
         keys.iter().map(get).collect::<Result<_, _>>().map_err(ours)
     }
 
-    fn last(&self, low: &[u8], high: &[u8]) -> Result<Option<Row>, StoreError> {
-        let row = self.database.range(low..=high).next_back();
+    fn last(&self, low: &[u8], high: Bound<&[u8]>) -> Result<Option<Row>, StoreError> {
+        let range = (Bound::Included(low), high);
+        let row = self.database.range::<&[u8], _>(range).next_back();
         let row = row.transpose().map_err(ours)?;
         Ok(row.map(|(key, value)| (key.to_vec(), value.to_vec())))
     }
@@ -80,32 +82,28 @@ impl Engine for Sled {
             .map_err(ours)
     }
 
-    fn commit(&self, id: RoundId, writes: &WriteSet, faults: &Faults) -> Result<(), CommitError> {
-        let mut batch = ::sled::Batch::default();
-        for (key, value) in writes.iter() {
-            match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
-            }
-        }
-        batch.insert(ROUND_KEY, &id.0);
+    fn take_in<'a>(
+        &self,
+        rows: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+    ) -> Result<(), StoreError> {
         let calls = os::barrier_calls();
-        guarded(|| {
-            faults.at(Point::BeforeApply)?;
-            self.database.apply_batch(batch).map_err(ours)?;
-            faults.at(Point::BeforeFlush)?;
-            self.watch
-                .over(&self.database, || self.database.flush())
-                .map_err(ours)?;
-            faults.at(Point::AfterFlush)
-        })
-        .map_err(|error| CommitError::Unknown(error.to_string()))?;
-        let kept = if os::barrier_calls() == calls {
-            Err(StoreError::NotSynced)
-        } else {
-            no_blobs(&self.directory)
-        };
-        kept.map_err(|error| CommitError::Fatal(error.to_string()))
+        for (key, value) in rows {
+            match value {
+                Some(value) => self.database.insert(key, value).map_err(ours)?,
+                None => self.database.remove(key).map_err(ours)?,
+            };
+        }
+        // Rows that are there already are not written again, and then nothing is flushed.
+        self.database
+            .insert(opening::PROBE_KEY, &crate::ids::random::<16>())
+            .map_err(ours)?;
+        self.watch
+            .over(&self.database, || self.database.flush())
+            .map_err(ours)?;
+        if os::barrier_calls() == calls {
+            return Err(StoreError::NotSynced);
+        }
+        no_blobs(&self.directory)
     }
 }
 

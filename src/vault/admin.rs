@@ -7,7 +7,7 @@ use super::registry::{Change, Pending, Registry};
 use super::rows::Row;
 use crate::clock::Timestamp;
 use crate::ids::{ActionId, PrincipalId, Site};
-use crate::keys::KeyName;
+use crate::keys::{KeyName, Tries};
 use crate::ledger::{Entry, Event, Outcome};
 use crate::limits;
 use crate::policy::{Allowance, AllowanceKey, Denial, Principal, Role, Rpc};
@@ -87,6 +87,12 @@ impl Batch<'_> {
             Admin::LoginTried(good) => self.login_tried(caller, *good, entry),
             Admin::LoggedOut => {
                 self.admit(caller, Rpc::Logout)?;
+                let entry = self.enter(entry)?.index;
+                Ok(Done::Noted { entry })
+            }
+            Admin::ShareAcknowledged(custodian) => {
+                self.admit(caller, Rpc::Unseal)?;
+                entry.detail.insert("custodian", custodian.clone());
                 let entry = self.enter(entry)?.index;
                 Ok(Done::Noted { entry })
             }
@@ -382,11 +388,24 @@ impl Batch<'_> {
                     entry.detail.insert(FINDINGS[number], finding.clone());
                 }
             }
-            Note::UnsealRefused(count) => {
-                entry.outcome = Outcome::Denied;
-                entry.reason = Denial::BadSecret.as_str();
-                entry.detail.insert("count", count.to_string());
+            Note::UnsealRefused(tries) => return self.unseal_refused(tries),
+            Note::Unsealed { seal, custodians } => {
+                entry.detail.insert("seal", (*seal).to_owned());
+                if !custodians.is_empty() {
+                    entry.detail.insert("custodians", custodians.clone());
+                }
             }
+            Note::ResealBegun { from, to } => {
+                entry.detail.insert("from", (*from).to_owned());
+                entry.detail.insert("to", (*to).to_owned());
+            }
+            Note::Resealed { result } => match result {
+                Ok(detail) => entry.detail = detail.iter().cloned().collect(),
+                Err(why) => {
+                    entry.outcome = Outcome::Failed;
+                    entry.detail.insert("why", why.clone());
+                }
+            },
             Note::BackupEnded { done, detail } => {
                 if !done {
                     entry.outcome = Outcome::Failed;
@@ -416,10 +435,39 @@ impl Batch<'_> {
                 self.seal_row(Row::closed_epoch(closed.epoch), &closed.encode())?;
             }
             Note::Stopped | Note::Sealed => self.sum_refusals(true)?,
-            Note::Created | Note::Unsealed => {}
+            Note::Created => {}
         }
         let entry = self.enter(entry)?.index;
         Ok(Done::Noted { entry })
+    }
+
+    /// Enters failed tries to unseal: one entry a kind, and one for what wasn't told apart.
+    fn unseal_refused(&mut self, tries: &Tries) -> Result<Done, No> {
+        let refused = |now, event, epoch| {
+            let mut entry = Entry::new(event, Outcome::Denied, Site::VAULT, now);
+            entry.epoch = epoch;
+            entry
+        };
+        for kind in &tries.kinds {
+            let mut entry = refused(self.now, Event::UnsealRefused, self.head.epoch);
+            entry.reason = kind.reason.as_str();
+            entry.origin = kind.origin.clone();
+            entry.detail.insert("certificate", kind.uri.clone());
+            entry.detail.insert("count", kind.count.to_string());
+            entry.detail.insert("first", kind.first.to_string());
+            entry.detail.insert("last", kind.last.to_string());
+            self.enter(&mut entry)?;
+        }
+        if tries.others > 0 {
+            let mut entry = refused(self.now, Event::DenialsSummed, self.head.epoch);
+            entry.detail.insert("count", tries.others.to_string());
+            let of = Event::UnsealRefused.as_str().to_owned();
+            entry.detail.insert("of", of);
+            self.enter(&mut entry)?;
+        }
+        Ok(Done::Noted {
+            entry: self.next_index(),
+        })
     }
 
     /// Writes how many refusals got no entry of their own.

@@ -21,7 +21,7 @@ use crate::keys::{EnvelopeError, KeyName, Keyring};
 use crate::ledger::{Entry, Event, Leaf, Outcome, seal_content};
 use crate::payment::SecurityCode;
 use crate::policy::{Denial, Principal, Rpc};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// A transaction's row as the round sees it.
@@ -96,6 +96,7 @@ pub(super) struct Batch<'a> {
     pub registry: Arc<Registry>,
     pub head: &'a Head,
     pub sites: &'a BTreeMap<Site, u64>,
+    pub fingerprints: &'a BTreeSet<Site>,
     pub codes: &'a SecurityCodes,
     pub floods: &'a mut Floods,
     pub rates: &'a mut ReleaseRates,
@@ -118,6 +119,7 @@ pub(super) struct Surroundings<'a> {
     pub registry: Arc<Registry>,
     pub head: &'a Head,
     pub sites: &'a BTreeMap<Site, u64>,
+    pub fingerprints: &'a BTreeSet<Site>,
     pub codes: &'a SecurityCodes,
     pub floods: &'a mut Floods,
     pub rates: &'a mut ReleaseRates,
@@ -137,6 +139,7 @@ impl<'a> Batch<'a> {
             registry: around.registry,
             head: around.head,
             sites: around.sites,
+            fingerprints: around.fingerprints,
             codes: around.codes,
             floods: around.floods,
             rates: around.rates,

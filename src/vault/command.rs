@@ -3,6 +3,8 @@
 use super::epochs::ClosedEpoch;
 use crate::clock::Timestamp;
 use crate::ids::{ActionId, PrincipalId, TransactionId};
+use crate::keys::Fingerprint;
+use crate::keys::Tries;
 use crate::payment::{Details, Masked, SecurityCode, Token};
 use crate::policy::{Allowance, AllowanceKey, Denial, FieldSet, Principal, Purpose, Rpc, Terms};
 use std::sync::Arc;
@@ -191,6 +193,8 @@ pub enum Admin {
     LoggedOut,
     /// `ConfirmRestore`.
     ConfirmRestore,
+    /// A custodian, by this name, showed that his share is good.
+    ShareAcknowledged(String),
     /// The first call of a day by a principal: for the 90-day rule.
     Seen(PrincipalId),
 }
@@ -209,9 +213,26 @@ pub enum Note {
     /// The log ends (orderly stop).
     Stopped,
     /// The vault was unsealed.
-    Unsealed,
-    /// Failed tries to unseal since the last entry.
-    UnsealRefused(u32),
+    Unsealed {
+        /// The kind of seal.
+        seal: &'static str,
+        /// Whose shares opened it, by name, separated by spaces; empty when it takes none.
+        custodians: String,
+    },
+    /// Failed tries to unseal since the vault was open last.
+    UnsealRefused(Tries),
+    /// The seal is about to be changed.
+    ResealBegun {
+        /// The kind that it had.
+        from: &'static str,
+        /// The kind that it gets.
+        to: &'static str,
+    },
+    /// The seal was changed, or could not be.
+    Resealed {
+        /// Its kind from now on, and whose shares open it; or why it stayed as it was.
+        result: Result<Vec<(&'static str, String)>, String>,
+    },
     /// The vault is being sealed.
     Sealed,
     /// A backup was finished, or failed.
@@ -258,6 +279,8 @@ pub enum Done {
         token: Token,
         /// What may be shown.
         masked: Masked,
+        /// Its number's fingerprint, where the site has it on.
+        fingerprint: Option<Fingerprint>,
         /// Index of the entry.
         entry: u64,
         /// Whether this repeats an earlier success.
@@ -357,6 +380,8 @@ pub struct Described {
     pub release_until: Timestamp,
     /// A party's uses left.
     pub uses_left: Vec<(Purpose, u8)>,
+    /// The number's fingerprint, for the portal and where the site has it on.
+    pub fingerprint: Option<Fingerprint>,
 }
 
 /// Why a command did nothing. Floor 4's one error.

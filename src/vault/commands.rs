@@ -31,6 +31,7 @@ pub(super) fn event_of(work: &Work) -> Event {
             Admin::LoginTried(_) => Event::Login,
             Admin::LoggedOut => Event::Logout,
             Admin::ConfirmRestore => Event::RestoreConfirmed,
+            Admin::ShareAcknowledged(_) => Event::ShareAcknowledged,
             // No entry of its own.
             Admin::Seen(_) => Event::Login,
         },
@@ -38,7 +39,9 @@ pub(super) fn event_of(work: &Work) -> Event {
             Note::Created => Event::VaultCreated,
             Note::Started { .. } => Event::LoggingStarted,
             Note::Stopped => Event::LoggingStopped,
-            Note::Unsealed => Event::Unsealed,
+            Note::Unsealed { .. } => Event::Unsealed,
+            Note::ResealBegun { .. } => Event::ResealBegun,
+            Note::Resealed { .. } => Event::Resealed,
             Note::UnsealRefused(_) => Event::UnsealRefused,
             Note::Sealed => Event::Sealed,
             Note::BackupEnded { .. } => Event::BackupEnded,
@@ -65,9 +68,11 @@ const fn event_of_rpc(rpc: Rpc) -> Event {
         }
         Rpc::Login => Event::Login,
         Rpc::Logout => Event::Logout,
-        Rpc::GetStatus | Rpc::ListPrincipals | Rpc::GetPrincipal | Rpc::ListAllowances => {
-            Event::LogExported
-        }
+        Rpc::GetStatus
+        | Rpc::ListPrincipals
+        | Rpc::GetPrincipal
+        | Rpc::ListAllowances
+        | Rpc::ListKeys => Event::LogExported,
         Rpc::Unseal => Event::UnsealRefused,
         Rpc::Seal => Event::Sealed,
         Rpc::CreatePrincipal => Event::PrincipalCreated,

@@ -9,13 +9,14 @@ use super::batch::{Batch, Effect, No, Surroundings, log_bucket};
 use super::codes::SecurityCodes;
 use super::command::{Ask, Caller, Done, Note, Refusal, Work};
 use super::commands::{bucket_of, transactions_of};
+use super::delivery::Delivery;
 use super::fair::Fair;
 use super::floods::Floods;
 use super::head::Head;
 use super::load::{LoadError, Loaded, Tiles, load, make_whole, read_head};
 use super::publish::Publisher;
 use super::rates::ReleaseRates;
-use super::redo;
+use super::redo::{self, After};
 use super::registry::Registry;
 use super::rows::{Row, page_key, tile_key, transaction_key};
 use super::tee::Tee;
@@ -59,6 +60,8 @@ pub struct Shared {
 pub struct Settings {
     /// The sites, each with the longest time in milliseconds from opening to `release_until`.
     pub sites: std::collections::BTreeMap<Site, u64>,
+    /// Those of them whose portals get fingerprints.
+    pub fingerprints: BTreeSet<Site>,
     /// Denials a minute and principal that get an entry each.
     pub denials_per_minute: u32,
 }
@@ -74,6 +77,7 @@ pub struct Committer {
     floods: Floods,
     rates: ReleaseRates,
     publisher: Publisher,
+    delivery: Delivery,
     watchdog: Arc<Watchdog>,
     /// Set after an engine error: nothing is read or written until the store was reopened and
     /// compared.
@@ -121,6 +125,7 @@ impl Committer {
             codes: SecurityCodes::default(),
             rates: ReleaseRates::default(),
             publisher,
+            delivery: Delivery::here(),
             watchdog: Watchdog::new(),
             fenced: false,
             unannounced: Vec::new(),
@@ -180,11 +185,9 @@ impl Committer {
             drop(watched);
             match outcome {
                 Ok((results, durable)) => {
-                    for (ask, result) in asks.into_iter().zip(results) {
-                        // A caller that left meanwhile learns nothing; the entry stands.
-                        let _ = ask.reply.send(result.unlock(&durable));
-                    }
-                    return;
+                    let answers = asks.into_iter().zip(results);
+                    let answers = answers.map(|(ask, result)| (ask.reply, result.unlock(&durable)));
+                    return self.delivery.deliver(answers.collect());
                 }
                 Err(Failed::Again) => tracing::debug!(attempt, "the round is judged again"),
                 Err(Failed::Refuse(refusal) | Failed::Unknown(refusal)) => {
@@ -249,6 +252,7 @@ impl Committer {
             registry: shared.registry.load_full(),
             head: &self.head,
             sites: &self.settings.sites,
+            fingerprints: &self.settings.fingerprints,
             codes: &self.codes,
             floods: &mut self.floods,
             rates: &mut self.rates,
@@ -470,6 +474,8 @@ impl Committer {
                 .keys()
                 .map(|site| log_bucket(*site, now)),
         );
+        let fingerprints = self.settings.fingerprints.iter();
+        names.extend(fingerprints.map(|site| KeyName::Fingerprint { site: *site }));
         names.extend(
             asks.iter()
                 .filter_map(|ask| bucket_of(ask, &self.settings.sites, &registry, now)),
@@ -730,13 +736,16 @@ fn write_set(
         No::Denied(_) | No::Integrity => "sealing".to_owned(),
     })?;
     for (key, sealed) in changed {
-        images.push((key.clone(), Some(sealed.as_bytes().to_vec())));
+        images.push((key.clone(), After::Named(sealed.name())));
         writes
             .put(key, StoredValue::Sealed(sealed))
             .map_err(|e| say(&e))?;
     }
     for (key, sealed) in std::mem::take(&mut batch.writes) {
-        images.push((key.clone(), sealed.as_ref().map(|s| s.as_bytes().to_vec())));
+        let after = sealed
+            .as_ref()
+            .map_or(After::Deleted, |s| After::Named(s.name()));
+        images.push((key.clone(), after));
         match sealed {
             Some(sealed) => writes.put(key, StoredValue::Sealed(sealed)),
             None => writes.delete(key),

@@ -1,7 +1,7 @@
 //! Reading the vault's state back from its store: at opening, and after the store was reopened.
 
 use super::head::Head;
-use super::redo;
+use super::redo::{self, After};
 use super::registry::{Pending, Registry};
 use super::rows::{Row, page_key, tile_key};
 use crate::codec::Malformed;
@@ -236,8 +236,8 @@ pub(super) fn scan(
     }
 }
 
-/// Rows of the last round that are not what its redo record says: a torn commit. Each comes with
-/// what it should be.
+/// Rows of the last round that are not what its redo record says: it was torn, or one was put back.
+/// Each comes with what it should be.
 ///
 /// # Errors
 /// When the record can't be read.
@@ -268,17 +268,18 @@ pub(super) fn torn_rows(
     Ok(images
         .into_iter()
         .zip(rows)
-        .filter(|((_, image), row)| image != row)
+        .filter(|((_, after), row)| !after.is(row.as_deref()))
         .map(|(image, _)| image)
         .collect())
 }
 
-/// Makes the last round whole: rows that are not what its redo record says are written again.
-/// Returns how many there were. Comes before anything else is read, since what was torn may be
-/// what is read.
+/// Sees that the last round is whole. Where its redo record holds whole rows, those that are not what
+/// it says are written again. Returns how many there were. Comes before anything else is read, since
+/// what was torn may be what is read.
 ///
 /// # Errors
-/// When the record can't be read, or the rows can't be written.
+/// When the record can't be read, a row that it only names is another one, or the rows can't be
+/// written.
 pub fn make_whole(
     store: &mut dyn Store,
     reader: &dyn Reader,
@@ -302,15 +303,16 @@ pub fn make_whole(
 fn repair(store: &mut dyn Store, id: RoundId, images: Vec<redo::Image>) -> Result<(), LoadError> {
     let failed = |why: &dyn std::fmt::Display| LoadError::damaged("the last round", why);
     let mut writes = WriteSet::new();
-    for (key, value) in images {
-        match value {
-            Some(value) => {
+    for (key, after) in images {
+        match after {
+            After::Named(_) => return Err(failed(&"a row is not the one that it left")),
+            After::Whole(value) => {
                 let sealed = Sealed::from_stored(value).map_err(|e| failed(&e))?;
                 writes
                     .put(key, StoredValue::Sealed(sealed))
                     .map_err(|e| failed(&e))?;
             }
-            None => writes.delete(key).map_err(|e| failed(&e))?,
+            After::Deleted => writes.delete(key).map_err(|e| failed(&e))?,
         }
     }
     let round = store.begin()?;

@@ -9,7 +9,9 @@ use super::publish::{Press, Publisher};
 use super::registry::Registry;
 use crate::clock::{Clock, Timestamp};
 use crate::ids::VaultId;
-use crate::keys::{Argon2Cost, KeyError, Keyring, RootKey, SealFile, Unsealer};
+use crate::keys::{
+    Argon2Cost, Deliver, KeyError, Keyring, NewSeal, RootKey, SealFile, Tries, Unsealer,
+};
 use crate::ledger::{Tree, empty_root};
 use crate::limits;
 use crate::policy::{Allowance, AllowanceKey, Principal};
@@ -183,12 +185,26 @@ pub fn create(
     cost: Argon2Cost,
     founding: Founding,
 ) -> Result<VaultId, OpenError> {
+    let passphrase = passphrase.duplicate();
+    let seal = NewSeal::Passphrase { passphrase, cost };
+    create_as(house, &seal, founding, &mut |_| Ok(())).map(|(vault, _)| vault)
+}
+
+/// Makes a vault under any kind of seal; `deliver` hands its custodians what they get, which is
+/// nowhere else. Gives the vault's id, and the root key to look at it once.
+///
+/// # Errors
+/// As [`create`].
+pub fn create_as(
+    house: &House,
+    seal: &NewSeal,
+    founding: Founding,
+    deliver: &mut Deliver<'_>,
+) -> Result<(VaultId, RootKey), OpenError> {
     if house.db_dir().exists() {
         return Err(OpenError::Exists(house.data_dir.clone()));
     }
-    create_in(house, passphrase, cost, founding, || {
-        house.open_store(false)
-    })
+    create_as_in(house, seal, founding, deliver, || house.open_store(false))
 }
 
 /// [`create`] in a store of the caller's.
@@ -202,6 +218,18 @@ pub fn create_in(
     founding: Founding,
     store: impl FnOnce() -> Result<Box<dyn Store>, StoreError>,
 ) -> Result<VaultId, OpenError> {
+    let passphrase = passphrase.duplicate();
+    let seal = NewSeal::Passphrase { passphrase, cost };
+    create_as_in(house, &seal, founding, &mut |_| Ok(()), store).map(|(vault, _)| vault)
+}
+
+fn create_as_in(
+    house: &House,
+    seal: &NewSeal,
+    founding: Founding,
+    deliver: &mut Deliver<'_>,
+    store: impl FnOnce() -> Result<Box<dyn Store>, StoreError>,
+) -> Result<(VaultId, RootKey), OpenError> {
     for dir in [&house.data_dir, &house.keys_dir, &house.mark_dir] {
         let io = |source| OpenError::Io {
             what: format!("making {}", dir.display()),
@@ -215,7 +243,8 @@ pub fn create_in(
     }
     let now = house.clock.now();
     let vault = VaultId::random();
-    let root = SealFile::create(&house.keys_dir, vault, passphrase, cost, founding.unsealers)?;
+    let unsealers = founding.unsealers;
+    let root = SealFile::create_as(&house.keys_dir, vault, seal, unsealers, deliver)?;
     let ring = Keyring::create(&house.keys_dir, vault, &root, now)?;
     let key = ring.ledger_signing(FIRST_EPOCH)?;
     let store = store()?;
@@ -273,7 +302,7 @@ pub fn create_in(
             "the first high-water mark could not be written",
         )));
     }
-    Ok(vault)
+    Ok((vault, root))
 }
 
 /// The epoch that a vault begins with.
@@ -307,7 +336,7 @@ pub(super) fn share(ring: Keyring, loaded: &Loaded) -> Shared {
 /// # Errors
 /// When anything is not as it was left: see [`OpenError`]. Nothing is served then, and nothing was
 /// changed but the repair of a torn last round.
-pub fn open(house: &House, root: &RootKey, unseal_tries: u32) -> Result<Vault, OpenError> {
+pub fn open(house: &House, root: &RootKey) -> Result<Vault, OpenError> {
     if !house.db_dir().exists() && SealFile::read(&house.keys_dir).is_err() {
         return Err(OpenError::NotInitialised(house.keys_dir.clone()));
     }
@@ -322,7 +351,7 @@ pub fn open(house: &House, root: &RootKey, unseal_tries: u32) -> Result<Vault, O
             None => OpenError::NotInitialised(house.data_dir.clone()),
         });
     }
-    open_in(house, root, unseal_tries, house.open_store(false)?)
+    open_in(house, root, house.open_store(false)?)
 }
 
 fn emptied(mark: &Mark) -> OpenError {
@@ -339,7 +368,6 @@ fn emptied(mark: &Mark) -> OpenError {
 pub fn open_in(
     house: &House,
     root: &RootKey,
-    unseal_tries: u32,
     mut store: Box<dyn Store>,
 ) -> Result<Vault, OpenError> {
     let seal = SealFile::read(&house.keys_dir)
@@ -448,13 +476,28 @@ pub fn open_in(
         house.clock.clone(),
         publisher.clone(),
     );
-    let mut notes = vec![Note::Started { findings }];
-    if unseal_tries > 0 {
-        notes.push(Note::UnsealRefused(unseal_tries));
+    let tries = Tries::read(&house.keys_dir).unwrap_or_else(|_| Tries {
+        lost: true,
+        ..Tries::default()
+    });
+    if tries.lost {
+        findings.push("earlier tries to unseal could not be read".to_owned());
     }
-    notes.push(Note::Unsealed);
+    let tried = !tries.is_empty();
+    let mut notes = vec![Note::Started { findings }];
+    if tried {
+        notes.push(Note::UnsealRefused(tries));
+    }
+    notes.push(Note::Unsealed {
+        seal: seal.kind().as_str(),
+        custodians: root.opened_by().to_owned(),
+    });
     for note in notes {
         run_inline(&mut committer, Work::Note(note)).map_err(OpenError::Refused)?;
+    }
+    // After their entries: a crash in between enters them twice, never not at all.
+    if let Err(error) = Tries::remove(&house.keys_dir) {
+        tracing::warn!(%error, "failed tries that were entered will be entered once more");
     }
     Vault::start(
         vault, house, committer, shared, publisher, publishing, reader, key, verifier, store_name,

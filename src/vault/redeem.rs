@@ -1,4 +1,4 @@
-//! Giving plaintext to a tied party: the one place where a record is opened.
+//! Giving plaintext to a tied party, and the one place where a record is opened.
 
 use super::batch::{Act, Batch, Effect, No};
 use super::codes::Released;
@@ -12,8 +12,8 @@ use crate::ledger::{Entry, Event};
 use crate::limits;
 use crate::payment::{Details, SecurityCode, Token};
 use crate::policy::{
-    AllowanceKey, Denial, Field, FieldSet, Granted, Principal, Purpose, Relation, Rpc, relation,
-    release,
+    AllowanceKey, Denial, Field, FieldSet, Granted, Principal, Purpose, Recognised, Relation, Rpc,
+    relation, release,
 };
 use sha2::{Digest, Sha256};
 
@@ -151,16 +151,24 @@ impl Batch<'_> {
             used,
             self.now,
         )?;
+        match self.withholds(state, index) {
+            Some(denial) => Err(denial.into()),
+            None => Ok(granted),
+        }
+    }
+
+    /// Why nothing is released now, whoever asks.
+    pub(super) fn withholds(&self, state: &TransactionState, index: usize) -> Option<Denial> {
         if self.clock_suspect {
-            return Err(Denial::ClockSuspect.into());
+            return Some(Denial::ClockSuspect);
         }
         // What was counted and remembered after the backup is forgotten: until operators say
         // otherwise, nothing from before the restore is released, retries included.
         let before = |at| state.tokens[index].created_at < at;
-        if self.head.restored.as_ref().is_some_and(|r| before(r.at)) {
-            return Err(Denial::RestoreUnconfirmed.into());
-        }
-        Ok(granted)
+        let restored = self.head.restored.as_ref();
+        restored
+            .is_some_and(|r| before(r.at))
+            .then_some(Denial::RestoreUnconfirmed)
     }
 
     /// The allow-list's bound of releases an hour. An allowance that was taken away ends them.
@@ -190,6 +198,30 @@ impl Batch<'_> {
     fn open(
         &mut self,
         _proof: &Granted,
+        state: &TransactionState,
+        id: TransactionId,
+        token: &Token,
+        index: usize,
+        entry: &Entry,
+    ) -> Result<Details, No> {
+        self.opened(state, id, token, index, entry)
+    }
+
+    /// Opens the record to make a fingerprint of it. Needs the proof that the portal may have one.
+    pub(super) fn open_for_fingerprint(
+        &mut self,
+        _proof: &Recognised,
+        state: &TransactionState,
+        id: TransactionId,
+        token: &Token,
+        index: usize,
+        entry: &Entry,
+    ) -> Result<Details, No> {
+        self.opened(state, id, token, index, entry)
+    }
+
+    fn opened(
+        &mut self,
         state: &TransactionState,
         id: TransactionId,
         token: &Token,

@@ -1,9 +1,12 @@
-//! The redo record: after-images of the rows that a round changed (`docs/format.md` §5.2).
+//! The redo record: what rows a round left (`docs/format.md` §5.2).
 //!
-//! Its parts are overwritten by the next round. At opening the last round's images are compared
-//! with the rows: a row that differs was torn and is repaired from the image.
+//! Its parts are overwritten by the next round. At opening the last round's are held against the
+//! rows: one that differs was torn or put back. A row is named by the nonce and tag of its seal, which
+//! no other has; that a round comes whole or not at all is the store's part. Records of earlier
+//! versions hold whole rows instead, and a row that was torn is repaired from them.
 
 use crate::codec::{Malformed, Reader, Writer};
+use crate::keys::{SEAL_NAME_BYTES, seal_name};
 use crate::limits;
 use crate::secret::SecretBuffer;
 
@@ -13,22 +16,52 @@ const PART_BYTES: usize = limits::VALUE_BYTES_MAX - 128;
 /// Most parts of a round.
 const PARTS_MAX: usize = limits::ROUND_BYTES_MAX / PART_BYTES + 1;
 
-/// One row after the round: its key and its value, or none when it was deleted.
-pub type Image = (Vec<u8>, Option<Vec<u8>>);
+/// One row after the round: its key, and what it is.
+pub type Image = (Vec<u8>, After);
+
+/// What a row is after a round.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum After {
+    /// There is none.
+    Deleted,
+    /// The sealed value with this nonce and tag.
+    Named([u8; SEAL_NAME_BYTES]),
+    /// This value; no longer written.
+    Whole(Vec<u8>),
+}
+
+impl After {
+    /// Whether `row` is it.
+    pub fn is(&self, row: Option<&[u8]>) -> bool {
+        match self {
+            After::Deleted => row.is_none(),
+            After::Named(name) => row.and_then(seal_name).as_ref() == Some(name),
+            After::Whole(value) => row == Some(value),
+        }
+    }
+}
 
 /// Cuts a round's images into parts.
 pub fn encode(round: &[u8; 16], images: &[Image]) -> Vec<SecretBuffer> {
     let bytes: usize = images
         .iter()
-        .map(|(k, v)| 9 + k.len() + v.as_ref().map_or(0, Vec::len))
+        .map(|(key, after)| {
+            let value = match after {
+                After::Deleted => 0,
+                After::Named(name) => name.len(),
+                After::Whole(value) => 4 + value.len(),
+            };
+            5 + key.len() + value
+        })
         .sum();
     let mut stream = Writer::with_capacity(bytes + 4);
     stream.u32(u32::try_from(images.len()).expect("bounded by ROUND_ROWS_MAX"));
-    for (key, value) in images {
+    for (key, after) in images {
         stream.bytes(key);
-        match value {
-            Some(value) => stream.u8(1).bytes(value),
-            None => stream.u8(0),
+        match after {
+            After::Deleted => stream.u8(0),
+            After::Whole(value) => stream.u8(1).bytes(value),
+            After::Named(name) => stream.u8(2).raw(name),
         };
     }
     let chunks: Vec<&[u8]> = stream.as_slice().chunks(PART_BYTES).collect();
@@ -80,12 +113,13 @@ pub fn decode(round: &[u8; 16], parts: &[SecretBuffer]) -> Result<Vec<Image>, Ma
     let mut images = Vec::new();
     for _ in 0..r.u32()? {
         let key = r.bytes()?.to_vec();
-        let value = if r.bool()? {
-            Some(r.bytes()?.to_vec())
-        } else {
-            None
+        let after = match r.u8()? {
+            0 => After::Deleted,
+            1 => After::Whole(r.bytes()?.to_vec()),
+            2 => After::Named(r.array()?),
+            _ => return Err(Malformed::new("redo: unknown kind of image")),
         };
-        images.push((key, value));
+        images.push((key, after));
     }
     r.end()?;
     Ok(images)
@@ -99,12 +133,16 @@ mod tests {
     fn images_larger_than_a_part_are_read_back() {
         let images: Vec<Image> = (0..7u8)
             .map(|n| {
-                let value = (n != 3).then(|| vec![n; 6_900]);
-                (vec![b'X', n], value)
+                let after = match n {
+                    3 => After::Deleted,
+                    4 => After::Named([n; SEAL_NAME_BYTES]),
+                    _ => After::Whole(vec![n; 6_900]),
+                };
+                (vec![b'X', n], after)
             })
             .collect();
         let parts = encode(&[9; 16], &images);
-        assert!(parts.len() > 5);
+        assert!(parts.len() > 4);
         assert!(parts.iter().all(|p| p.len() < limits::VALUE_BYTES_MAX - 40));
         assert_eq!(
             super::parts(&[9; 16], &parts[0]),

@@ -5,7 +5,7 @@ use crate::clock::Timestamp;
 use crate::codec::{Malformed, Reader, Writer};
 use crate::ids::{PrincipalId, Site};
 use crate::limits;
-use crate::payment::{DetailsKind, Expiry, Masked, Selector, Token};
+use crate::payment::{Assurance, DetailsKind, Expiry, Masked, Selector, Token};
 use crate::policy::{Grant, Purpose, Standing, Terms};
 use crate::secret::SecretBuffer;
 use subtle::ConstantTimeEq;
@@ -244,7 +244,7 @@ impl TransactionState {
                 .u64(token.created_at.0)
                 .u8(u8::from(token.revoked))
                 .u8(token.code as u8)
-                .u8(token.masked.kind as u8)
+                .raw(kind_and_more(&token.masked).as_slice())
                 .str(&token.masked.number)
                 .str(&token.masked.brand)
                 .str(&token.masked.country)
@@ -318,6 +318,22 @@ impl TransactionState {
     }
 }
 
+/// Added to the kind's byte when assurance and bank follow: where both are what they are for a
+/// card, the bytes are as they were before there were others.
+const MORE: u8 = 128;
+
+fn kind_and_more(masked: &Masked) -> Writer {
+    let mut w = Writer::with_capacity(64);
+    if masked.assurance == Assurance::Checked && masked.bank.is_empty() {
+        w.u8(masked.kind.as_u8());
+    } else {
+        w.u8(masked.kind.as_u8() | MORE)
+            .u8(masked.assurance.as_u8())
+            .str(&masked.bank);
+    }
+    w
+}
+
 fn decode_token(r: &mut Reader<'_>) -> Result<TokenState, Malformed> {
     let selector = r.array()?;
     let secret_hash = r.array()?;
@@ -329,7 +345,15 @@ fn decode_token(r: &mut Reader<'_>) -> Result<TokenState, Malformed> {
         2 => CodeMark::Released,
         _ => return Err(Malformed::new("token: unknown code mark")),
     };
-    let kind = DetailsKind::from_u8(r.u8()?)?;
+    let byte = r.u8()?;
+    let kind = DetailsKind::from_u8(byte & !MORE)?;
+    let (assurance, bank) = match byte & MORE {
+        0 => (Assurance::Checked, String::new()),
+        _ => (Assurance::from_u8(r.u8()?)?, r.str()?.to_owned()),
+    };
+    if byte & MORE != 0 && assurance == Assurance::Checked && bank.is_empty() {
+        return Err(Malformed::new("token: nothing more to say, but said"));
+    }
     let number = r.str()?.to_owned();
     let brand = r.str()?.to_owned();
     let country = r.str()?.to_owned();
@@ -358,9 +382,65 @@ fn decode_token(r: &mut Reader<'_>) -> Result<TokenState, Malformed> {
             number,
             brand,
             country,
+            assurance,
+            bank,
             expiry,
         },
         record,
         used,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A token's bytes as `docs/format.md` section 4.1 has them, with what stands for its kind.
+    fn token(kind: &[u8]) -> Vec<u8> {
+        let mut w = Writer::with_capacity(256);
+        w.raw(&[1; 16]).raw(&[2; 32]).u64(3).u8(0).u8(0);
+        w.raw(kind).str("990101 ****4958").str("").str("GB");
+        w.u16(0).u8(0).bytes(b"record").u8(0);
+        w.finish().to_vec()
+    }
+
+    fn read(kind: &[u8]) -> Option<(DetailsKind, Assurance, String)> {
+        let bytes = token(kind);
+        let mut r = Reader::new(&bytes);
+        let token = decode_token(&mut r).ok()?;
+        r.end().ok()?;
+        let masked = token.masked;
+        assert_eq!(kind_and_more(&masked).as_slice(), kind, "one spelling");
+        Some((masked.kind, masked.assurance, masked.bank))
+    }
+
+    #[test]
+    fn a_token_from_before_banks_and_checks_were_kept_is_read() {
+        for kind in [DetailsKind::Card, DetailsKind::Iban, DetailsKind::UsAccount] {
+            let expected = Some((kind, Assurance::Checked, String::new()));
+            assert_eq!(read(&[kind.as_u8()]), expected);
+        }
+    }
+
+    #[test]
+    fn bank_and_check_are_read_where_the_kind_says_that_they_follow() {
+        let more = |kind: u8, assurance: u8, bank: &str| {
+            let mut w = Writer::with_capacity(64);
+            w.u8(kind).u8(assurance).str(bank);
+            read(w.as_slice())
+        };
+        let uk = (
+            DetailsKind::UkAccount,
+            Assurance::PresumedValid,
+            "990101".to_owned(),
+        );
+        assert_eq!(more(132, 2, "990101"), Some(uk));
+        let giro = (DetailsKind::Bankgiro, Assurance::NotChecked, String::new());
+        assert_eq!(more(134, 3, ""), Some(giro));
+        assert_eq!(more(132, 1, ""), None, "nothing more, but said");
+        assert_eq!(more(132, 0, "990101"), None);
+        assert_eq!(more(132, 4, "990101"), None);
+        assert_eq!(more(137, 1, "990101"), None, "no kind");
+        assert_eq!(more(128, 1, "990101"), None, "no kind");
+    }
 }

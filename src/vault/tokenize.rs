@@ -2,6 +2,7 @@
 
 use super::batch::{Act, Batch, Effect, No};
 use super::command::{Caller, Done, RequestId};
+use super::fingerprint;
 use super::requests::Retry;
 use super::state::{CodeMark, TokenState, TransactionState};
 use crate::codec::Writer;
@@ -13,7 +14,7 @@ use crate::payment::{Details, SecurityCode, Token};
 use crate::policy::{Denial, Rpc, judge};
 use sha2::{Digest, Sha256};
 
-/// Bytes of a token in its row besides the record: fixed fields, masked number, brand, country.
+/// Bytes of a token in its row besides the record: fixed fields, masked number, brand, country, bank.
 const TOKEN_BYTES: usize = 160;
 
 /// What a portal hands in.
@@ -71,7 +72,10 @@ impl Batch<'_> {
                     };
                     let token = Token::from_parts(parts);
                     let index = state.find(&token).ok_or(Denial::UnknownToken)?;
+                    // The same details were handed in again; the entry of the success says it.
+                    let fingerprint = batch.fingerprint_of(state.site(), given.details)?;
                     return Ok(Act::Seen(Done::Tokenized {
+                        fingerprint,
                         masked: state.tokens[index].masked.clone(),
                         token,
                         entry: earlier.entry,
@@ -99,6 +103,7 @@ impl Batch<'_> {
             }
             let token = Token::random();
             let made = batch.make(state, id, given, &token)?;
+            let fingerprint = batch.fingerprint_of(state.site(), given.details)?;
             if !state.reserve(TOKEN_BYTES + made.record.len()) {
                 return Err(Denial::TransactionFull.into());
             }
@@ -122,9 +127,11 @@ impl Batch<'_> {
             entry
                 .detail
                 .insert("kind", made.masked.kind.as_str().to_owned());
+            fingerprint::note(entry, fingerprint.as_ref());
             let masked = made.masked.clone();
             state.tokens.push(made);
             Ok(Act::Changed(Done::Tokenized {
+                fingerprint,
                 token,
                 masked,
                 entry: batch.next_index(),

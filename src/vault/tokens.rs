@@ -2,6 +2,7 @@
 
 use super::batch::{Act, Batch, Effect, No};
 use super::command::{Caller, Described, Done, RequestId, WorkResult};
+use super::fingerprint;
 use super::open_transaction::summary;
 use super::requests::Retry;
 use crate::codec::Writer;
@@ -39,9 +40,14 @@ impl Batch<'_> {
                     .collect(),
                 Relation::Owner | Relation::Stranger => Vec::new(),
             };
+            let described = summary(own);
+            let fingerprint =
+                batch.fingerprint_behind(&principal, state, id, index, token, entry)?;
+            fingerprint::note(entry, fingerprint.as_ref());
             batch.enter(entry)?;
             Ok(Act::Seen(Done::Described(Box::new(Described {
-                summary: summary(own),
+                summary: described,
+                fingerprint,
                 closed: state.closed,
                 release_until: state.terms.release_until,
                 uses_left,

@@ -382,6 +382,7 @@ async fn a_sealed_vault_says_so_and_opens_with_its_passphrase_only() {
                 .admin(who)
                 .unseal(pb::UnsealRequest {
                     passphrase: passphrase().expose().to_owned(),
+                    ..Default::default()
                 })
                 .await;
             assert_eq!(reason(&refused.expect_err(who)), "ROLE_NOT_ALLOWED");
@@ -390,6 +391,7 @@ async fn a_sealed_vault_says_so_and_opens_with_its_passphrase_only() {
             let refused = operator
                 .unseal(pb::UnsealRequest {
                     passphrase: "not the passphrase".to_owned(),
+                    ..Default::default()
                 })
                 .await
                 .expect_err("a wrong passphrase");
@@ -401,6 +403,7 @@ async fn a_sealed_vault_says_so_and_opens_with_its_passphrase_only() {
             .admin(who)
             .unseal(pb::UnsealRequest {
                 passphrase: passphrase().expose().to_owned(),
+                ..Default::default()
             })
             .await
             .expect("unsealed");
@@ -425,6 +428,7 @@ async fn a_sealed_vault_says_so_and_opens_with_its_passphrase_only() {
     let refused = operator
         .unseal(pb::UnsealRequest {
             passphrase: "not the passphrase".to_owned(),
+            ..Default::default()
         })
         .await
         .expect_err("a wrong passphrase");
@@ -458,12 +462,14 @@ async fn ten_wrong_passphrases_lock_the_seal() {
         let refused = operator
             .unseal(pb::UnsealRequest {
                 passphrase: "not the passphrase".to_owned(),
+                ..Default::default()
             })
             .await;
         assert_eq!(reason(&refused.expect_err("wrong")), "BAD_SECRET");
     }
     let right = pb::UnsealRequest {
         passphrase: passphrase().expose().to_owned(),
+        ..Default::default()
     };
     let refused = operator.unseal(right.clone()).await.expect_err("locked");
     assert_eq!(reason(&refused), "LOCKED");

@@ -12,12 +12,13 @@ use payvault::api::tls::{Tls, TlsFiles, client_config};
 use payvault::clock::{Clock, DAY_MS, ManualClock, Timestamp};
 use payvault::ids::{PrincipalId, Site};
 use payvault::keys::{Argon2Cost, Keyring, SealFile, Unsealer, password};
+use payvault::payment::ModulusTables;
 use payvault::policy::{Agreement, Allowance, AllowanceKey, Principal, Role};
 use payvault::secret::SecretText;
 use payvault::store::memory::{Faults, MemoryDisk, MemoryStore};
 use payvault::store::{EngineKind, Store};
 use payvault::vault::{self, Founding, Gate, House, Settings};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use tempfile::TempDir;
@@ -114,6 +115,7 @@ fn house(dir: &Path, clock: Clock) -> House {
         checkpoint_sink: None,
         settings: Settings {
             sites: SITES.iter().map(|s| (site(s), 180 * DAY_MS)).collect(),
+            fingerprints: BTreeSet::new(),
             denials_per_minute: 1_000_000,
         },
         engine: EngineKind::default(),
@@ -130,6 +132,23 @@ impl Serving {
 
     /// A vault on a store of choice; `change` has the last word on every principal.
     pub async fn start_with(storing: Storing, change: impl Fn(&mut Principal)) -> Serving {
+        Serving::start_in(storing, change, |_| {}).await
+    }
+
+    /// A vault in memory that gives fingerprints at these sites.
+    pub async fn start_with_fingerprints(sites: &[&str]) -> Serving {
+        let on = |settings: &mut Settings| {
+            settings.fingerprints = sites.iter().map(|name| site(name)).collect();
+        };
+        Serving::start_in(Storing::Memory, |_| {}, on).await
+    }
+
+    /// As [`Serving::start_with`]; `set` has the last word on the settings.
+    pub async fn start_in(
+        storing: Storing,
+        change: impl Fn(&mut Principal),
+        set: impl FnOnce(&mut Settings),
+    ) -> Serving {
         // Real time at first, since clients judge the server's certificate by their own clock.
         let now = Clock::system().now();
         let manual = ManualClock::starting_at(now);
@@ -209,6 +228,7 @@ impl Serving {
             })
             .collect();
         let mut house = house(dir.path(), clock);
+        set(&mut house.settings);
         if let Storing::Embedded(engine) = storing {
             house.engine = engine;
         }
@@ -270,7 +290,8 @@ impl Serving {
         let clock = self.gate.house().clock.clone();
         let tls = Arc::clone(&self.tls);
         let node = Node::new(Arc::clone(&self.gate), tls, clock, self.calls_per_second)
-            .with_backup_dir(Some(self.backup_dir()));
+            .with_backup_dir(Some(self.backup_dir()))
+            .with_uk_modulus(uk_modulus());
         self.stop = Some(stop);
         self.node = Some(tokio::spawn(async move {
             node.run(listener, None, false, async {
@@ -348,6 +369,17 @@ impl Serving {
         self.serve(known.collect()).await;
     }
 
+    /// Stops and starts again, sealed. Of a vault in its data directory.
+    pub async fn restart_sealed(&mut self) {
+        self.stop().await;
+        self.gate = Arc::new(Gate::new(self.gate.house().clone()));
+        let known = std::mem::take(&mut self.people);
+        let known = known
+            .into_iter()
+            .map(|(name, p)| (name, p.id, p.credential));
+        self.serve(known.collect()).await;
+    }
+
     /// Every entry of a vault in memory, read back from what is durable and checked to the root.
     pub fn entries(&self) -> Vec<Entry> {
         let keys = &self.gate.house().keys_dir;
@@ -413,6 +445,13 @@ impl Serving {
     }
 }
 
+/// The tables of the vectors: made up, in the published form.
+fn uk_modulus() -> ModulusTables {
+    let weights = include_str!("../vectors/payment/uk_weights.txt");
+    let substitutions = include_str!("../vectors/payment/uk_substitutions.txt");
+    ModulusTables::read(weights, substitutions).expect("our own tables")
+}
+
 /// A request of a person with a session.
 pub fn with_session<T>(message: T, session: &str) -> Request<T> {
     let mut request = Request::new(message);
@@ -439,7 +478,7 @@ fn opened(house: House, store: Box<dyn Store>) -> Gate {
     let root = SealFile::read(&house.keys_dir)
         .and_then(|seal| seal.open(&passphrase()))
         .expect("the root key");
-    let vault = vault::open_in(&house, &root, 0, store).expect("the vault opens");
+    let vault = vault::open_in(&house, &root, store).expect("the vault opens");
     Gate::opened(house, vault)
 }
 

@@ -149,6 +149,12 @@ struct Canary {
     ids: [Vec<u8>; 3],
 }
 
+/// A canary that went through: its token, and the fingerprint that the portal got.
+struct Walked {
+    token: String,
+    fingerprint: String,
+}
+
 fn digits(count: usize) -> String {
     let bytes = random::<32>();
     bytes[..count]
@@ -195,12 +201,13 @@ impl Canary {
     fn new(number: usize) -> Canary {
         let holder = format!("Zq{} canary", payvault::ids::letters(&random::<8>()));
         let code = code();
-        let (kind, own) = match number % 4 {
+        let (kind, own) = match number % 8 {
             2 => {
                 let iban = iban();
                 let kind = Kind::Iban(pb::IbanAccount {
                     iban: iban.clone(),
                     holder: holder.clone(),
+                    bic: "ABNANL2A".to_owned(),
                 });
                 (kind, iban)
             }
@@ -211,6 +218,25 @@ impl Canary {
                     account_number: account.clone(),
                     holder: holder.clone(),
                     account_type: 1,
+                });
+                (kind, account)
+            }
+            6 => {
+                // No rule knows this clearing number, and none has so many digits.
+                let account = format!("9{}", digits(10));
+                let kind = Kind::SeAccount(pb::SeAccount {
+                    clearing_number: "9955".to_owned(),
+                    account_number: account.clone(),
+                    holder: holder.clone(),
+                });
+                (kind, account)
+            }
+            7 => {
+                let account = format!("9{}", digits(9));
+                let kind = Kind::DkAccount(pb::DkAccount {
+                    reg_number: "0040".to_owned(),
+                    account_number: account.clone(),
+                    holder: holder.clone(),
                 });
                 (kind, account)
             }
@@ -311,7 +337,7 @@ async fn walk(
     canary: &Canary,
     wandering: bool,
     sinks: &Sinks,
-) -> String {
+) -> Walked {
     let mut portal = serving.vault("portal");
     let mut processor = serving.vault("processor-a");
     let handing_in = pb::TokenizeRequest {
@@ -327,6 +353,19 @@ async fn walk(
         .expect("a token")
         .into_inner();
     let token = made.token.clone();
+    let fingerprint = made.fingerprint.expect("the site has them on").value;
+    let described = portal
+        .describe_token(pb::DescribeTokenRequest {
+            transaction: transaction.to_owned(),
+            token: token.clone(),
+        })
+        .await
+        .expect("described")
+        .into_inner();
+    let again = described.fingerprint.expect("as above").value;
+    assert_eq!(again, fingerprint);
+    let walked = Walked { token, fingerprint };
+    let token = walked.token.clone();
     let redemption = pb::RedeemRequest {
         request_id: canary.ids[2].clone(),
         transaction: transaction.to_owned(),
@@ -353,7 +392,7 @@ async fn walk(
     }
 
     if !wandering {
-        return token;
+        return walked;
     }
     // Refusals with the canary in hand.
     let mut other = redemption.clone();
@@ -384,7 +423,7 @@ async fn walk(
             .await
             .expect_err("a PAN for a token"),
     );
-    token
+    walked
 }
 
 fn spoil(request: &mut pb::TokenizeRequest) {
@@ -392,7 +431,9 @@ fn spoil(request: &mut pb::TokenizeRequest) {
         Some(Kind::Card(card)) => card.number.push('0'),
         Some(Kind::Iban(account)) => account.iban.push('0'),
         Some(Kind::UsAccount(account)) => account.account_number.push_str("0000"),
-        None => panic!("no details"),
+        Some(Kind::SeAccount(account)) => account.account_number.push_str("0000"),
+        Some(Kind::DkAccount(account)) => account.account_number.push_str("0000"),
+        _ => panic!("no such details"),
     }
 }
 
@@ -407,10 +448,36 @@ fn files(directory: &Path, each: &mut impl FnMut(&Path, &[u8])) {
     }
 }
 
-fn search_for(canaries: &[(Canary, String)], sessions: &[String]) -> Search {
+/// The fingerprints that the portal got, as text and as bytes.
+fn fingerprints_of(canaries: &[(Canary, Walked)]) -> Search {
     let mut wanted = Wanted::default();
-    for (number, (canary, token)) in canaries.iter().enumerate() {
+    for (number, (_, walked)) in canaries.iter().enumerate() {
+        let letters = &walked.fingerprint["fpr_".len()..];
+        wanted.text(&format!("fingerprint {number}"), letters);
+        let raw = payvault::ids::from_letters::<32>(letters.as_bytes()).expect("letters");
+        wanted.bytes(&format!("fingerprint's bytes {number}"), &raw);
+    }
+    wanted.build()
+}
+
+fn search_for(canaries: &[(Canary, Walked)], sessions: &[String]) -> Search {
+    let mut wanted = Wanted::default();
+    for (number, (canary, walked)) in canaries.iter().enumerate() {
+        let Walked { token, fingerprint } = walked;
         wanted.text(&format!("number {number}"), &canary.number);
+        // What shows a part that the mask hides: fewer digits turn up by chance.
+        wanted.text(&format!("start of number {number}"), &canary.number[..10]);
+        let last = canary.number.len() - 10;
+        wanted.text(&format!("end of number {number}"), &canary.number[last..]);
+        wanted.text(
+            &format!("fingerprint {number}"),
+            &fingerprint["fpr_".len()..],
+        );
+        let raw = payvault::ids::from_letters::<32>(&fingerprint.as_bytes()["fpr_".len()..]);
+        wanted.bytes(
+            &format!("fingerprint's bytes {number}"),
+            &raw.expect("letters"),
+        );
         wanted.text(&format!("holder {number}"), &canary.holder);
         wanted.text(&format!("token {number}"), &token["pvt_a".len()..]);
         let raw = Token::parse(token).expect("a token").parts();
@@ -448,7 +515,10 @@ async fn a_thousand_canaries_leave_no_trace() {
             sink: stored.clone(),
         })
     };
-    let mut serving = Serving::start_with(Storing::Made(Box::new(make)), |_| {}).await;
+    let on = |settings: &mut payvault::vault::Settings| {
+        settings.fingerprints.insert(crate::house::site("nl"));
+    };
+    let mut serving = Serving::start_in(Storing::Made(Box::new(make)), |_| {}, on).await;
 
     let mut walked = Vec::new();
     let mut transaction = String::new();
@@ -464,12 +534,12 @@ async fn a_thousand_canaries_leave_no_trace() {
             tokens += 1;
             let marks = sinks.marks();
             let wandering = number % 5 == 0;
-            let token = walk(&serving, &transaction, &canary, wandering, &sinks).await;
+            let through = walk(&serving, &transaction, &canary, wandering, &sinks).await;
             let found = match canary.is_card() {
                 true => sinks.with_code(marks, &canary.code),
                 false => Vec::new(),
             };
-            walked.push((canary, token));
+            walked.push((canary, through));
             if found.is_empty() {
                 break;
             }
@@ -478,7 +548,7 @@ async fn a_thousand_canaries_leave_no_trace() {
     }
 
     // What else is said about the last one.
-    let token = walked.last().expect("one").1.clone();
+    let token = walked.last().expect("one").1.token.clone();
     let session = serving.login("operator").await.expect("a session");
     let audit = serving.login("auditor").await.expect("a session");
     let described = serving
@@ -517,6 +587,7 @@ async fn a_thousand_canaries_leave_no_trace() {
         .admin("operator")
         .unseal(pb::UnsealRequest {
             passphrase: format!("{token} is not the passphrase"),
+            ..Default::default()
         })
         .await
         .expect_err("a wrong passphrase");
@@ -578,6 +649,9 @@ async fn a_thousand_canaries_leave_no_trace() {
         });
     }
     assert!(searched > CANARIES * 1_000, "the data directory is there");
+
+    // Records hold numbers, sealed. A fingerprint is in nothing that is sealed either.
+    fingerprints_of(&walked).assert_absent("what is sealed", &sinks.sealed.since(0));
 
     // The searches find what is there: numbers in what is sealed, and a planted leak in the log.
     assert!(!search.find(&sinks.sealed.since(0)).is_empty());

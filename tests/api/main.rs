@@ -3,6 +3,7 @@
 mod admin;
 mod backup;
 mod bulk;
+mod custodians;
 mod entries;
 mod faults;
 mod house;
@@ -12,6 +13,7 @@ mod leak;
 mod malformed;
 mod matrix;
 mod one_answer;
+mod payment;
 mod receipts;
 mod road;
 mod search;

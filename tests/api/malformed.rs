@@ -110,6 +110,7 @@ fn good_iban(ground: &Ground) -> pb::TokenizeRequest {
             kind: Some(Kind::Iban(pb::IbanAccount {
                 iban: "NL91ABNA0417164300".to_owned(),
                 holder: "A. de Vries".to_owned(),
+                bic: "ABNANL2A".to_owned(),
             })),
         }),
         ..good_tokenize(ground)
@@ -128,6 +129,56 @@ fn good_us(ground: &Ground) -> pb::TokenizeRequest {
         }),
         ..good_tokenize(ground)
     }
+}
+
+fn good_of(ground: &Ground, kind: Kind) -> pb::TokenizeRequest {
+    pb::TokenizeRequest {
+        details: Some(pb::PaymentDetails { kind: Some(kind) }),
+        ..good_tokenize(ground)
+    }
+}
+
+fn good_uk(ground: &Ground) -> pb::TokenizeRequest {
+    let account = pb::UkAccount {
+        sort_code: "990100".to_owned(),
+        account_number: "55779911".to_owned(),
+        holder: "A. Smith".to_owned(),
+    };
+    good_of(ground, Kind::UkAccount(account))
+}
+
+fn good_se(ground: &Ground) -> pb::TokenizeRequest {
+    let account = pb::SeAccount {
+        clearing_number: "5839".to_owned(),
+        account_number: "8257466".to_owned(),
+        holder: "A. Ek".to_owned(),
+    };
+    good_of(ground, Kind::SeAccount(account))
+}
+
+fn good_bankgiro(ground: &Ground) -> pb::TokenizeRequest {
+    let giro = pb::Bankgiro {
+        number: "5050-1055".to_owned(),
+        holder: "A. Ek".to_owned(),
+    };
+    good_of(ground, Kind::Bankgiro(giro))
+}
+
+fn good_plusgiro(ground: &Ground) -> pb::TokenizeRequest {
+    let giro = pb::Plusgiro {
+        number: "28 65 43-4".to_owned(),
+        holder: "A. Ek".to_owned(),
+    };
+    good_of(ground, Kind::Plusgiro(giro))
+}
+
+fn good_dk(ground: &Ground) -> pb::TokenizeRequest {
+    let account = pb::DkAccount {
+        reg_number: "0040".to_owned(),
+        account_number: "0440116243".to_owned(),
+        holder: "A. Lund".to_owned(),
+    };
+    good_of(ground, Kind::DkAccount(account))
 }
 
 fn good_redeem(ground: &Ground) -> pb::RedeemRequest {
@@ -200,6 +251,7 @@ fn good_login(_: &Ground) -> pb::LoginRequest {
 fn good_unseal(_: &Ground) -> pb::UnsealRequest {
     pb::UnsealRequest {
         passphrase: "not the passphrase".to_owned(),
+        ..Default::default()
     }
 }
 
@@ -267,6 +319,13 @@ fn iban_of(request: &mut pb::TokenizeRequest) -> &mut pb::IbanAccount {
         Some(Kind::Iban(iban)) => iban,
         _ => panic!("not an IBAN"),
     }
+}
+
+fn kind_of(request: &mut pb::TokenizeRequest) -> &mut Kind {
+    let details = request.details.as_mut();
+    details
+        .and_then(|details| details.kind.as_mut())
+        .expect("details")
 }
 
 fn us_of(request: &mut pb::TokenizeRequest) -> &mut pb::UsAccount {
@@ -787,6 +846,183 @@ fn handing_in(table: &mut Table<'_>) {
             us_of(m).account_type = wrong;
         });
     }
+    let bic = &["details.iban.bic"];
+    for (what, text) in [
+        ("a BIC of another country", "DEUTDEFF"),
+        ("a BIC of seven characters", "ABNANL2"),
+        ("a BIC with a digit for its country", "ABNAN12A"),
+        ("a PAN for a BIC", PAN),
+        ("control characters in a BIC", CONTROL),
+    ] {
+        table.row(rpc, what, good_iban, bic, |m| {
+            iban_of(m).bic = text.to_owned();
+        });
+    }
+    handing_in_accounts(table);
+}
+
+/// The accounts of one country each: what is empty, and each field as it must not be.
+fn handing_in_accounts(table: &mut Table<'_>) {
+    let rpc = Rpc::Tokenize;
+    type Good = fn(&Ground) -> pb::TokenizeRequest;
+    let empty: [(&'static str, Good, Kind, &[&'static str]); 5] = [
+        (
+            "an empty UK account",
+            good_uk,
+            Kind::UkAccount(pb::UkAccount::default()),
+            &[
+                "details.uk_account.sort_code",
+                "details.uk_account.account_number",
+                "details.uk_account.holder",
+            ],
+        ),
+        (
+            "an empty Swedish account",
+            good_se,
+            Kind::SeAccount(pb::SeAccount::default()),
+            &[
+                "details.se_account.clearing_number",
+                "details.se_account.account_number",
+                "details.se_account.holder",
+            ],
+        ),
+        (
+            "an empty bankgiro",
+            good_bankgiro,
+            Kind::Bankgiro(pb::Bankgiro::default()),
+            &["details.bankgiro.number", "details.bankgiro.holder"],
+        ),
+        (
+            "an empty plusgiro",
+            good_plusgiro,
+            Kind::Plusgiro(pb::Plusgiro::default()),
+            &["details.plusgiro.number", "details.plusgiro.holder"],
+        ),
+        (
+            "an empty Danish account",
+            good_dk,
+            Kind::DkAccount(pb::DkAccount::default()),
+            &[
+                "details.dk_account.reg_number",
+                "details.dk_account.account_number",
+                "details.dk_account.holder",
+            ],
+        ),
+    ];
+    for (what, good, kind, fields) in empty {
+        table.row(rpc, what, good, fields, |m| *kind_of(m) = kind);
+    }
+    for (good, field, wrong) in [
+        (
+            good_uk as Good,
+            "details.uk_account.sort_code",
+            &["20000", "2000000", "20000x", PAN, ARABIC, CONTROL][..],
+        ),
+        (
+            good_uk,
+            "details.uk_account.account_number",
+            &[
+                "55779",
+                "557799112",
+                "5577991122",
+                "5577991x",
+                PAN,
+                ARABIC,
+                CONTROL,
+                "00000000",
+            ],
+        ),
+        (
+            good_se,
+            "details.se_account.clearing_number",
+            &["583", "58390", "0839", "83270", "58x9", PAN, CONTROL],
+        ),
+        (
+            good_se,
+            "details.se_account.account_number",
+            &[
+                "8257467", "825746", "82574666", "825746x", PAN, ARABIC, CONTROL, "0000000",
+            ],
+        ),
+        (
+            good_bankgiro,
+            "details.bankgiro.number",
+            &[
+                "50501056",
+                "505010",
+                "505010555",
+                "5050105x",
+                PAN,
+                ARABIC,
+                CONTROL,
+            ],
+        ),
+        (
+            good_plusgiro,
+            "details.plusgiro.number",
+            &["2865435", "7", "286543400", "286543x", PAN, ARABIC, CONTROL],
+        ),
+        (
+            good_dk,
+            "details.dk_account.reg_number",
+            &["004", "00400", "00x0", PAN, CONTROL],
+        ),
+        (
+            good_dk,
+            "details.dk_account.account_number",
+            &[
+                "04401162433",
+                "044011624x",
+                PAN,
+                ARABIC,
+                CONTROL,
+                "0000000000",
+            ],
+        ),
+    ] {
+        for text in wrong {
+            table.row(rpc, field, good, &[field], |m| {
+                let text = (*text).to_owned();
+                match (kind_of(m), field.rsplit('.').next()) {
+                    (Kind::UkAccount(uk), Some("sort_code")) => uk.sort_code = text,
+                    (Kind::UkAccount(uk), _) => uk.account_number = text,
+                    (Kind::SeAccount(se), Some("clearing_number")) => se.clearing_number = text,
+                    (Kind::SeAccount(se), _) => se.account_number = text,
+                    (Kind::Bankgiro(giro), _) => giro.number = text,
+                    (Kind::Plusgiro(giro), _) => giro.number = text,
+                    (Kind::DkAccount(dk), Some("reg_number")) => dk.reg_number = text,
+                    (Kind::DkAccount(dk), _) => dk.account_number = text,
+                    _ => panic!("another kind"),
+                }
+            });
+        }
+    }
+    let field = "details.uk_account.account_number";
+    table.row(rpc, "a failed modulus check", good_uk, &[field], |m| {
+        *kind_of(m) = Kind::UkAccount(pb::UkAccount {
+            sort_code: "990101".to_owned(),
+            account_number: "20029773".to_owned(),
+            holder: "A. Smith".to_owned(),
+        });
+    });
+    for (good, field) in [
+        (good_uk as Good, "details.uk_account.holder"),
+        (good_se, "details.se_account.holder"),
+        (good_bankgiro, "details.bankgiro.holder"),
+        (good_plusgiro, "details.plusgiro.holder"),
+        (good_dk, "details.dk_account.holder"),
+    ] {
+        for text in [String::new(), PAN.to_owned(), CONTROL.to_owned(), long(71)] {
+            table.row(rpc, field, good, &[field], |m| match kind_of(m) {
+                Kind::UkAccount(uk) => uk.holder = text,
+                Kind::SeAccount(se) => se.holder = text,
+                Kind::Bankgiro(giro) => giro.holder = text,
+                Kind::Plusgiro(giro) => giro.holder = text,
+                Kind::DkAccount(dk) => dk.holder = text,
+                _ => panic!("another kind"),
+            });
+        }
+    }
 }
 
 /// What is wrong with a whole message ends its stream; what is wrong with an item is its own test.
@@ -947,6 +1183,20 @@ fn running(table: &mut Table<'_>) {
             },
         );
     }
+
+    table.row(
+        rpc,
+        "a share beside a passphrase",
+        good_unseal,
+        &["passphrase"],
+        |m| {
+            m.share = "zyxwvutsrqponm".to_owned();
+        },
+    );
+    table.row(rpc, "a share of 257 bytes", good_unseal, &["share"], |m| {
+        m.passphrase.clear();
+        m.share = "zyxwvutsrqponm".chars().cycle().take(257).collect();
+    });
 
     let rpc = Rpc::CreatePrincipal;
     for (what, name) in [

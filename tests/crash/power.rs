@@ -35,7 +35,10 @@ async fn what_was_acknowledged_outlives_a_power_cut() {
             (1 + (random >> 33) % CUT_AT_MAX).to_string(),
             (random >> 40).to_string(),
         );
+        // Mostly small: rounds move into the engine all the time.
+        let journal = ["1", "100000", "2097152"][(random >> 45) as usize % 3];
         let environment = [
+            ("PAYVAULT_TEST_JOURNAL_BYTES", journal),
             ("LD_PRELOAD", preload.as_str()),
             ("CUT_DIR", watched.as_str()),
             ("CUT_GRAVE", grave.as_str()),

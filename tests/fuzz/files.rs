@@ -1,10 +1,10 @@
-//! Files beside the store: marks, the seal, the keyring and its wrapping key.
+//! Files beside the store: marks, the seal, the keyring and its wrapping key, failed tries; and shares.
 
 use super::meter::bounded;
 use super::text::silent_error;
 use payvault::clock::Timestamp;
 use payvault::ids::VaultId;
-use payvault::keys::{Argon2Cost, KeyError, Keyring, RootKey, SealFile, reread};
+use payvault::keys::{Argon2Cost, KeyError, Keyring, RootKey, SealFile, ShareFile, reread};
 use payvault::secret::SecretText;
 use payvault::store::{Mark, MarkFile};
 use sha2::{Digest, Sha256};
@@ -19,13 +19,15 @@ pub fn run(data: &[u8]) {
     // One set of files for all of a process.
     let _own = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
     LazyLock::force(&KEYS);
-    bounded(data.len(), || match kind % 5 {
+    bounded(data.len(), || match kind % 7 {
         // With its checksum, so that what it says is read.
         0 => mark(&[rest, &Sha256::digest(rest)[..]].concat()),
         1 => mark(rest),
         2 => seal(rest),
         3 => ring("keyring", rest),
-        _ => ring("wrap", rest),
+        4 => ring("wrap", rest),
+        5 => share(rest),
+        _ => tries(rest),
     });
 }
 
@@ -56,6 +58,28 @@ fn seal(content: &[u8]) {
     match reread::seal_file(content) {
         Ok(again) => {
             let third = reread::seal_file(again.as_bytes());
+            assert!(third.is_ok_and(|third| third == again));
+        }
+        Err(error) => silent_error(&error),
+    }
+}
+
+/// A share as it comes over the wire or in its file; nothing is derived from what it names.
+fn share(content: &[u8]) {
+    let Ok(text) = std::str::from_utf8(content) else {
+        return;
+    };
+    match ShareFile::parse(&SecretText::copy_from(text)) {
+        Ok(ShareFile::Plain(share)) => assert!(share.to_text().expose() == text.trim()),
+        Ok(_) => {}
+        Err(error) => silent_error(&error),
+    }
+}
+
+fn tries(content: &[u8]) {
+    match reread::tries(content) {
+        Ok(again) => {
+            let third = reread::tries(again.as_bytes());
             assert!(third.is_ok_and(|third| third == again));
         }
         Err(error) => silent_error(&error),

@@ -16,6 +16,7 @@ use payvault::clock::{Clock, DAY_MS, ManualClock, Timestamp};
 use payvault::ids::{PrincipalId, Site};
 use payvault::keys::Argon2Cost;
 use payvault::limits;
+use payvault::payment::ModulusTables;
 use payvault::policy::{Agreement, Allowance, AllowanceKey, Principal, Role, Rpc};
 use payvault::secret::SecretText;
 use payvault::store::Store;
@@ -168,6 +169,7 @@ impl World {
             checkpoint_sink: None,
             settings: Settings {
                 sites: ["nl", "us"].map(|name| (site(name), 180 * DAY_MS)).into(),
+                fingerprints: std::collections::BTreeSet::new(),
                 denials_per_minute: 10,
             },
             engine: payvault::store::EngineKind::default(),
@@ -185,7 +187,7 @@ impl World {
         let root = payvault::keys::SealFile::read(&house.keys_dir)
             .and_then(|seal| seal.open(&passphrase))
             .expect("the root key");
-        let opened = vault::open_in(&house, &root, 0, Box::new(MemoryStore::on(&disk)));
+        let opened = vault::open_in(&house, &root, Box::new(MemoryStore::on(&disk)));
         let vault = opened.expect("it opens");
         let sessions = PEOPLE.iter().enumerate().map(|(who, (_, role))| {
             role.is_human()
@@ -384,7 +386,7 @@ fn routes(door: &Arc<Door>, tls: Arc<Tls>, clock: Clock, health: Health) -> axum
     use pb::vault_service_server::VaultServiceServer;
     let admin = Admin::new(Arc::clone(door), tls, clock, health, None);
     let max = limits::MESSAGE_BYTES_MAX;
-    let vault = VaultServiceServer::new(VaultApi::new(Arc::clone(door)));
+    let vault = VaultServiceServer::new(VaultApi::new(Arc::clone(door), ModulusTables::default()));
     let ledger = LedgerServiceServer::new(Ledger::new(Arc::clone(door)));
     let session = SessionServiceServer::new(Session::new(Arc::clone(door)));
     let admin = AdminServiceServer::new(admin);

@@ -89,6 +89,36 @@ fn payment() {
     for code in ["123", "1234", "12a", CANARY] {
         seed("payment", &[&[4], code.as_bytes()]);
     }
+    for row in lines("payment/bic.tsv") {
+        let fields = format!("{}\nJ. de Vries\n{}", row[1], row[2]);
+        seed("payment", &[&[2], fields.as_bytes()]);
+    }
+    for (kind, file) in [
+        (5, "payment/uk_account.tsv"),
+        (6, "payment/se_account.tsv"),
+        (9, "payment/dk_account.tsv"),
+    ] {
+        for row in lines(file) {
+            let fields = format!("{}\n{}\nA. Ek", row[1], row[2]);
+            seed("payment", &[&[kind], fields.as_bytes()]);
+        }
+    }
+    for (kind, file) in [(7, "payment/bankgiro.tsv"), (8, "payment/plusgiro.tsv")] {
+        for row in lines(file) {
+            seed("payment", &[&[kind], row[1].as_bytes(), b"\nA. Ek"]);
+        }
+    }
+    seed(
+        "payment",
+        &[&[10], vector("payment/uk_weights.txt").as_bytes()],
+    );
+    seed(
+        "payment",
+        &[&[11], vector("payment/uk_substitutions.txt").as_bytes()],
+    );
+    for row in lines("payment/details.tsv") {
+        seed("payment", &[&[12], &hex(&row[1])]);
+    }
 }
 
 fn call(rpc: Rpc, who: &str, message: &impl Message) {
@@ -169,6 +199,7 @@ fn requests() {
     let iban = pb::IbanAccount {
         iban: "NL91 ABNA 0417 1643 00".to_owned(),
         holder: "J. de Vries".to_owned(),
+        bic: "ABNANL2A".to_owned(),
     };
     let account = pb::UsAccount {
         routing_number: "021000021".to_owned(),
@@ -185,6 +216,39 @@ fn requests() {
         },
         pb::PaymentDetails {
             kind: Some(Details::UsAccount(account)),
+        },
+        pb::PaymentDetails {
+            kind: Some(Details::UkAccount(pb::UkAccount {
+                sort_code: "99-01-01".to_owned(),
+                account_number: "20029772".to_owned(),
+                holder: "A. Smith".to_owned(),
+            })),
+        },
+        pb::PaymentDetails {
+            kind: Some(Details::SeAccount(pb::SeAccount {
+                clearing_number: "5839".to_owned(),
+                account_number: "8257466".to_owned(),
+                holder: "A. Ek".to_owned(),
+            })),
+        },
+        pb::PaymentDetails {
+            kind: Some(Details::Bankgiro(pb::Bankgiro {
+                number: "5050-1055".to_owned(),
+                holder: "A. Ek".to_owned(),
+            })),
+        },
+        pb::PaymentDetails {
+            kind: Some(Details::Plusgiro(pb::Plusgiro {
+                number: "28 65 43-4".to_owned(),
+                holder: "A. Ek".to_owned(),
+            })),
+        },
+        pb::PaymentDetails {
+            kind: Some(Details::DkAccount(pb::DkAccount {
+                reg_number: "0040".to_owned(),
+                account_number: "440116243".to_owned(),
+                holder: "A. Lund".to_owned(),
+            })),
         },
     ];
     for details in kinds {
@@ -205,6 +269,7 @@ fn requests() {
     call(Rpc::Login, "auditor", &login);
     let unseal = pb::UnsealRequest {
         passphrase: format!("{CANARY} {CANARY}"),
+        ..Default::default()
     };
     call(Rpc::Unseal, "operator", &unseal);
     let export = pb::ExportLogRequest {
@@ -348,6 +413,14 @@ fn files() {
     seed("files", &[&[2], &read(keys.join("seal.json"))]);
     seed("files", &[&[3], &read(keys.join("keyring"))]);
     seed("files", &[&[4], &read(keys.join("wrap"))]);
+    let formats: serde_json::Value =
+        serde_json::from_str(&vector("keys/formats.json")).expect("JSON");
+    let custodians = &formats["custodians"];
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    seed("files", &[&[2], text(&custodians["file"]).as_bytes()]);
+    seed("files", &[&[5], text(&custodians["shares"][0]).as_bytes()]);
+    seed("files", &[&[5], text(&custodians["share_file"]).as_bytes()]);
+    seed("files", &[&[6], TRIES.as_bytes()]);
     for slot in ["mark.0", "mark.1"] {
         let mark = read(home.house.mark_dir.join(slot));
         if let Some((content, _)) = mark.split_last_chunk::<32>() {
@@ -356,6 +429,9 @@ fn files() {
         }
     }
 }
+
+/// A journal of failed tries to unseal.
+const TRIES: &str = r#"{"bad":1,"locked_until":0,"lost":false,"others":2,"tries":[{"count":3,"first":5,"last":7,"origin":"192.0.2.1","reason":"SHARE_DAMAGED","uri":"spiffe://payvault.example/ann"}],"v":1}"#;
 
 fn config() {
     let whole = r#"data_dir = "/srv/payvault/data"

@@ -62,8 +62,20 @@ fn mark(orders: &Orders, round: u64) {
 /// Tries a round; whether it is durable now.
 fn commit(store: &mut dyn Store, round: u64, writes: &WriteSet) -> bool {
     let id = RoundId::random();
-    let tried = match store.begin() {
-        Ok(begun) => begun.commit(id, writes),
+    let begun = store.begin().map(|begun| begun.commit(id, writes));
+    let tried = match begun {
+        Ok(tried) => tried,
+        Err(StoreError::Closed(why)) => {
+            // It failed on the way into the engine, between two rounds. A fault comes once, but it
+            // may come again while the store is reopened.
+            let again = match store.reopen() {
+                Ok(()) => Ok(()),
+                Err(_) => store.reopen(),
+            };
+            again.expect("the store is reopened");
+            settled(round, &format!("nothing was under way: {why}"));
+            return false;
+        }
         Err(error) => panic!("the store does not begin: {error}"),
     };
     match tried {

@@ -241,6 +241,11 @@ impl<'a> Life<'a> {
         kept
     }
 
+    /// Mostly small: rounds move into the engine all the time, and cuts meet it at work.
+    fn journal_bytes(&self) -> u64 {
+        [1, 50_000, 400_000, payvault::limits::JOURNAL_BYTES_MAX][(self.seed % 4) as usize]
+    }
+
     fn command(&self, work: &str) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
@@ -251,6 +256,10 @@ impl<'a> Life<'a> {
             .env("PAYVAULT_POWERCUT_ENGINE", self.place.engine.name())
             .env("PAYVAULT_POWERCUT_SEED", self.seed.to_string())
             .env("PAYVAULT_POWERCUT_ROUNDS", self.rounds.to_string())
+            .env(
+                "PAYVAULT_TEST_JOURNAL_BYTES",
+                self.journal_bytes().to_string(),
+            )
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());

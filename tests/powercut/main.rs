@@ -19,7 +19,7 @@ mod whole_vault;
 
 use children::{Cut, Life, Place, Verdict, cutter};
 use payvault::store::mark::{Mark, MarkFile};
-use payvault::store::{EngineKind, EngineOptions};
+use payvault::store::{EngineKind, EngineOptions, StoreError};
 
 /// What a child can be told to do, by name.
 const SUBJECTS: &[children::Subject] = &[
@@ -241,10 +241,16 @@ fn an_emptied_file_is_noticed_by_the_mark() {
             std::fs::remove_file(entry.path()).unwrap();
         }
     }
-    let store = EngineKind::Sled
-        .open(&db, EngineOptions::default())
-        .unwrap();
-    assert_eq!(store.is_empty(), Ok(true));
+    let open = || EngineKind::Sled.open(&db, EngineOptions::default());
+    assert!(
+        matches!(open().err(), Some(StoreError::Damaged(_))),
+        "the journal knows of rounds"
+    );
+    for name in ["journal.0", "journal.1"] {
+        std::fs::write(db.join(name), b"").unwrap();
+    }
+    let store = open().unwrap();
+    assert_eq!(store.is_empty(), Ok(true), "nothing in the store knows");
     let file = MarkFile::open(&place.data()).unwrap();
     assert_eq!(file.read(), Some(&mark), "the mark tells what is missing");
 }

@@ -225,7 +225,7 @@ fn make(house: &House) {
 
 fn open(house: &House) -> Result<Vault, OpenError> {
     let root = SealFile::read(&house.keys_dir)?.open(&SecretText::copy_from(PASSPHRASE))?;
-    vault::open(house, &root, 0)
+    vault::open(house, &root)
 }
 
 fn house(orders: &Orders) -> House {
@@ -237,6 +237,7 @@ fn house(orders: &Orders) -> House {
         checkpoint_sink: None,
         settings: Settings {
             sites: [(nl(), 180 * DAY_MS)].into(),
+            fingerprints: std::collections::BTreeSet::new(),
             denials_per_minute: 100,
         },
         engine: orders.engine,

@@ -391,13 +391,8 @@ fn one_operator_alone_until_the_second_one_comes() {
         Ok(Box::new(MemoryStore::on(&disk)))
     })
     .expect("a vault");
-    let vault = open_in(
-        &house,
-        &root_key(&house),
-        0,
-        Box::new(MemoryStore::on(&disk)),
-    )
-    .expect("opens");
+    let vault =
+        open_in(&house, &root_key(&house), Box::new(MemoryStore::on(&disk))).expect("opens");
     assert!(vault.head().single_operator);
     let enrol = |name: &str, role: Role| {
         let work = Work::Admin(Box::new(Admin::CreatePrincipal(principal(name, role))));

@@ -875,7 +875,6 @@ fn other_vault() -> Home {
     let vault = payvault::vault::open_in(
         &home.house,
         &root_key(&home.house),
-        0,
         Box::new(MemoryStore::on(&home.disk)),
     )
     .expect("it opens");

@@ -31,7 +31,7 @@ impl Site {
         house.engine = engine;
         let (founding, cast, _) = founding();
         create(&house, &passphrase(), Argon2Cost::DEFAULT, founding).expect("a vault");
-        let vault = open(&house, &root_key(&house), 0).expect("opens");
+        let vault = open(&house, &root_key(&house)).expect("opens");
         assert_eq!(vault.store_name(), engine.name());
         let mut terms = Home::new().terms();
         terms.portal = cast["shop"].id;
@@ -67,7 +67,7 @@ impl Site {
 
     /// Opens, redeems once, closes.
     fn pay(&self, number: u64) -> Result<(String, u8), Refusal> {
-        let vault = open(&self.house, &root_key(&self.house), 0).expect("opens");
+        let vault = open(&self.house, &root_key(&self.house)).expect("opens");
         let work = redemption(
             request(number),
             self.transaction,
@@ -89,7 +89,7 @@ impl Site {
     }
 
     fn refusal(&self) -> OpenError {
-        match open(&self.house, &root_key(&self.house), 0) {
+        match open(&self.house, &root_key(&self.house)) {
             Err(error) => error,
             Ok(_) => panic!("it opens"),
         }
@@ -162,12 +162,12 @@ fn two_vaults_do_not_share_their_keys() {
     let mut other = site.house.clone();
     other.data_dir = site.beside("other");
     copy_all(&site.house.data_dir, &other.data_dir);
-    let serving = open(&site.house, &root_key(&site.house), 0).expect("opens");
-    let Err(OpenError::Store(StoreError::Locked)) = open(&other, &root_key(&other), 0) else {
+    let serving = open(&site.house, &root_key(&site.house)).expect("opens");
+    let Err(OpenError::Store(StoreError::Locked)) = open(&other, &root_key(&other)) else {
         panic!("two vaults with the same keys");
     };
     close(serving);
-    let Err(OpenError::StoreBehind { .. }) = open(&other, &root_key(&other), 0) else {
+    let Err(OpenError::StoreBehind { .. }) = open(&other, &root_key(&other)) else {
         panic!("the copy knows what the other one did");
     };
 }
@@ -175,7 +175,7 @@ fn two_vaults_do_not_share_their_keys() {
 #[test]
 fn whoever_holds_on_to_a_closed_vault_does_not_bar_the_next_one() {
     let site = Site::with(EngineKind::Sled, 9);
-    let held = open(&site.house, &root_key(&site.house), 0).expect("opens");
+    let held = open(&site.house, &root_key(&site.house)).expect("opens");
     held.close(Note::Stopped, Caller::vault());
     assert!(site.pay(5).is_ok());
     drop(held);
@@ -226,7 +226,7 @@ fn a_vault_goes_from_one_engine_to_the_other_and_back() {
 fn a_running_vault_and_a_full_target_are_not_copied() {
     let site = Site::with(EngineKind::Sled, 2);
     let to = site.beside("to");
-    let vault = open(&site.house, &root_key(&site.house), 0).expect("opens");
+    let vault = open(&site.house, &root_key(&site.house)).expect("opens");
     let refused = copy(&site.house.data_dir, &to, EngineKind::Redb).expect_err("it runs");
     assert_eq!(refused.exit_code(), 7);
     assert!(refused.to_string().contains("another process"), "{refused}");

@@ -105,6 +105,7 @@ pub fn house_in(dir: &Path, clock: &Arc<ManualClock>) -> House {
         checkpoint_sink: None,
         settings: Settings {
             sites: BTreeMap::from(sites),
+            fingerprints: std::collections::BTreeSet::new(),
             denials_per_minute: 100,
         },
         engine: EngineKind::default(),
@@ -269,7 +270,7 @@ impl Home {
     /// Opens over another store.
     pub fn reopen_over(&mut self, store: Box<dyn Store>) -> Result<(), OpenError> {
         assert!(self.vault.is_none(), "close it first");
-        let vault = open_in(&self.house, &TEMPLATE.root, 0, store)?;
+        let vault = open_in(&self.house, &TEMPLATE.root, store)?;
         self.vault = Some(Arc::new(vault));
         Ok(())
     }
@@ -284,7 +285,7 @@ impl Home {
     pub fn restart_on_disk(&mut self) {
         self.close();
         let root = root_key(&self.house);
-        let vault = payvault::vault::open(&self.house, &root, 0).expect("the vault opens again");
+        let vault = payvault::vault::open(&self.house, &root).expect("the vault opens again");
         self.vault = Some(Arc::new(vault));
     }
 
@@ -575,7 +576,11 @@ pub fn card_details(number: &str) -> Details {
 
 pub fn dutch_iban() -> Details {
     let text = SecretText::copy_from;
-    let Ok(account) = iban(text("NL91 ABNA 0417 1643 00"), text("J. de Vries")) else {
+    let Ok(account) = iban(
+        text("NL91 ABNA 0417 1643 00"),
+        text("J. de Vries"),
+        text(""),
+    ) else {
         panic!("the IBAN is good");
     };
     Details::Iban(account)
@@ -591,14 +596,9 @@ pub fn checking_account() -> Details {
 
 /// The number in details.
 pub fn number_of(details: &Details) -> String {
-    match details {
-        Details::Card(card) => card.number.expose().to_owned(),
-        Details::Iban(account) => account.iban.expose().to_owned(),
-        Details::UsAccount(account) => format!(
-            "{} {}",
-            account.routing_number.expose(),
-            account.account_number.expose()
-        ),
+    match details.number() {
+        (number, None) => number.expose().to_owned(),
+        (bank, Some(account)) => format!("{} {}", bank.expose(), account.expose()),
     }
 }
 

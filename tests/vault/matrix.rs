@@ -46,7 +46,7 @@ fn callers(rpc: Rpc) -> &'static str {
         | Rpc::ApproveAction
         | Rpc::TakeBackup
         | Rpc::ConfirmRestore => "O",
-        Rpc::ListPrincipals | Rpc::GetPrincipal | Rpc::ListAllowances => "AO",
+        Rpc::ListPrincipals | Rpc::GetPrincipal | Rpc::ListAllowances | Rpc::ListKeys => "AO",
     }
 }
 

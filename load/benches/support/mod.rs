@@ -13,7 +13,7 @@ use payvault::secret::SecretText;
 use payvault::store::EngineKind;
 use payvault::store::{Store, StoreError};
 use payvault::vault::{Founding, House, Settings, create_in};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -103,6 +103,7 @@ pub fn house(dir: &Path) -> House {
         checkpoint_sink: None,
         settings: Settings {
             sites: BTreeMap::from([(site(), 180 * DAY_MS)]),
+            fingerprints: BTreeSet::new(),
             denials_per_minute: 100,
         },
         engine: EngineKind::default(),

@@ -10,14 +10,14 @@ use crate::api::tls::Tls;
 use crate::api::violations::Violations;
 use crate::clock::{Clock, Timestamp};
 use crate::ids::{ActionId, PrincipalId};
-use crate::keys::password;
+use crate::keys::{BadTry, KeyState, SealFile, password};
 use crate::limits;
 use crate::policy::{self, Allowance, AllowanceKey, Denial, Principal, Role, Rpc};
 use crate::secret::SecretText;
 use crate::store::EngineKind;
 use crate::vault::backup::take::Step;
 use crate::vault::command::{self, Done, Note, Refusal, Work};
-use crate::vault::{GateError, hashing};
+use crate::vault::{GateError, Given, KeyFacts, Progress, Trier, hashing};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -97,9 +97,14 @@ impl pb::admin_service_server::AdminService for Admin {
             {
                 return Err(status::of_refusal(&Refusal::Sealed));
             }
+            let gate = Arc::clone(self.door.gate());
+            let progress = tokio::task::spawn_blocking(move || gate.progress())
+                .await
+                .map_err(|_| status::internal("reading the seal failed"))?;
             return Ok(Response::new(pb::GetStatusResponse {
                 sealed: true,
                 version,
+                unsealing: progress.map(unsealing),
                 ..Default::default()
             }));
         }
@@ -147,6 +152,7 @@ impl pb::admin_service_server::AdminService for Admin {
                 })
                 .collect(),
             single_operator: head.single_operator,
+            unsealing: None,
         }))
     }
 
@@ -169,31 +175,69 @@ impl pb::admin_service_server::AdminService for Admin {
         if !gate.may_unseal(&identity.uri, &identity.issuer_key) {
             return Err(refuse(Denial::RoleNotAllowed).await);
         }
-        let passphrase = SecretText::new(request.into_inner().passphrase);
-        if !limits::PASSPHRASE_BYTES.contains(&passphrase.len()) {
-            let mut violations = Violations::new();
+        let asked = request.into_inner();
+        let passphrase = SecretText::new(asked.passphrase);
+        let share = SecretText::new(asked.share);
+        let mut violations = Violations::new();
+        if share.len() > limits::SHARE_TEXT_BYTES_MAX {
+            violations.add("share", "must be at most 256 bytes");
+        } else if !share.is_empty() && !passphrase.is_empty() {
+            violations.add("passphrase", "must be empty beside a share");
+        } else if share.is_empty() && !limits::PASSPHRASE_BYTES.contains(&passphrase.len()) {
             violations.add("passphrase", "must be 12 to 1024 bytes");
+        }
+        if !violations.is_empty() {
             return Err(match &admitted {
                 Some(admitted) => admitted.invalid(violations, None).await,
                 None => status::invalid(violations),
             });
         }
-        let unsealed = tokio::task::spawn_blocking(move || gate.unseal(&passphrase))
-            .await
-            .map_err(|_| status::internal("unsealing failed"))?;
-        match unsealed {
-            Ok(()) => {
+        let by = Trier {
+            uri: identity.uri.clone(),
+            issuer: identity.issuer_key,
+            // Without the port: tries from one place are one kind, whatever connections they take.
+            origin: peer.address.ip().to_string(),
+        };
+        let tried = tokio::task::spawn_blocking(move || match share.is_empty() {
+            true => gate
+                .try_passphrase(&by, &passphrase)
+                .map(|()| Given::Opened),
+            false => gate.give_share(&by, &share),
+        })
+        .await
+        .map_err(|_| status::internal("unsealing failed"))?;
+        match tried {
+            Ok(Given::Opened) => {
                 self.health.set(crate::api::health::State::Serving);
-                Ok(Response::new(pb::UnsealResponse {}))
+                Ok(Response::new(pb::UnsealResponse::default()))
             }
-            Err(GateError::WrongPassphrase) => Err(refuse(Denial::BadSecret).await),
+            Ok(Given::Waiting(progress)) => Ok(Response::new(pb::UnsealResponse {
+                waiting: Some(unsealing(progress)),
+                entry_index: 0,
+            })),
+            Ok(Given::Good(custodian)) => {
+                let Some(admitted) = &admitted else {
+                    // Somebody else's share opened it meanwhile.
+                    return Ok(Response::new(pb::UnsealResponse::default()));
+                };
+                let good = command::Admin::ShareAcknowledged(custodian);
+                let Done::Noted { entry } = self.admin(admitted, good).await? else {
+                    return Err(mismatched());
+                };
+                Ok(Response::new(pb::UnsealResponse {
+                    waiting: None,
+                    entry_index: entry,
+                }))
+            }
+            Err(GateError::Refused(bad)) => Err(refuse(denial_of(bad)).await),
+            Err(GateError::OtherKind(_)) => Err(refuse(Denial::WrongSeal).await),
             Err(GateError::Locked) => Err(refuse(Denial::Locked).await),
             Err(GateError::Open(error)) => {
                 tracing::error!(alarm = "open", %error, "the vault can't be opened");
                 Err(status::status(
                     Code::FailedPrecondition,
                     "CANNOT_OPEN",
-                    "the passphrase is right, but the vault refuses to open; its log says why",
+                    "what was given is right, but the vault refuses to open; its log says why",
                 ))
             }
         }
@@ -419,6 +463,93 @@ impl pb::admin_service_server::AdminService for Admin {
         };
         Ok(Response::new(pb::ConfirmRestoreResponse { pending_action }))
     }
+
+    type ListKeysStream =
+        Pin<Box<dyn Stream<Item = Result<pb::ListKeysResponse, Status>> + Send + 'static>>;
+
+    async fn list_keys(
+        &self,
+        request: Request<pb::ListKeysRequest>,
+    ) -> Result<Response<Self::ListKeysStream>, Status> {
+        let admitted = self.door.admit(Rpc::ListKeys, &request).await?;
+        self.door.within_rate(&admitted)?;
+        let keys_dir = self.door.gate().house().keys_dir.clone();
+        let seal = tokio::task::spawn_blocking(move || SealFile::read(&keys_dir))
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .ok_or_else(|| status::internal("reading the seal failed"))?;
+        let (generation, keys) = admitted.vault.keys();
+        let messages = key_messages(&seal, generation, &keys);
+        let stream = tokio_stream::iter(messages.into_iter().map(Ok));
+        Ok(Response::new(Box::pin(stream)))
+    }
+}
+
+/// How far unsealing is.
+fn unsealing(progress: Progress) -> pb::Unsealing {
+    pb::Unsealing {
+        seal: progress.kind.as_str().to_owned(),
+        shares_needed: progress.needed.into(),
+        given_by: progress.given_by,
+    }
+}
+
+/// Why a try to unseal is refused.
+fn denial_of(bad: BadTry) -> Denial {
+    match bad {
+        BadTry::WrongPassphrase => Denial::BadSecret,
+        BadTry::ShareDamaged => Denial::ShareDamaged,
+        BadTry::ShareForeign => Denial::ShareForeign,
+        BadTry::ShareOutdated => Denial::ShareOutdated,
+        BadTry::ShareRepeated => Denial::ShareRepeated,
+        BadTry::ShareNotYours => Denial::ShareNotYours,
+        BadTry::SharesMissing => Denial::SharesMissing,
+    }
+}
+
+/// The list of keys, in pieces; the first one has the seal.
+fn key_messages(seal: &SealFile, generation: u64, keys: &[KeyFacts]) -> Vec<pb::ListKeysResponse> {
+    let mut messages: Vec<pb::ListKeysResponse> = keys
+        .chunks(limits::KEYS_LISTED_AT_ONCE)
+        .map(|some| pb::ListKeysResponse {
+            keys: some.iter().map(key_message).collect(),
+            ..Default::default()
+        })
+        .collect();
+    if messages.is_empty() {
+        messages.push(pb::ListKeysResponse::default());
+    }
+    messages[0].keyring_generation = generation;
+    messages[0].seal = Some(pb::Seal {
+        kind: seal.kind().as_str().to_owned(),
+        algorithm: seal.kind().algorithm().to_owned(),
+        strength_bits: 256,
+        threshold: seal.threshold().into(),
+        custodians: seal.custodians().iter().map(|c| c.name.clone()).collect(),
+    });
+    messages
+}
+
+fn key_message(key: &KeyFacts) -> pb::Key {
+    let state = match key.state {
+        KeyState::Active => pb::KeyState::Active,
+        KeyState::DecryptOnly => pb::KeyState::DecryptOnly,
+        KeyState::PendingDestruction => pb::KeyState::PendingDestruction,
+        KeyState::Destroyed => pb::KeyState::Destroyed,
+    };
+    pb::Key {
+        id: key.id.0,
+        name: key.name.to_string(),
+        purpose: key.name.purpose().to_owned(),
+        algorithm: key.name.algorithm().to_owned(),
+        strength_bits: key.name.strength_bits(),
+        generation: key.generation,
+        state: state.into(),
+        created_at: Some(convert::time(key.created_at)),
+        not_after_encrypt: Some(convert::time(key.not_after_encrypt)),
+        not_after_decrypt: Some(convert::time(key.not_after_decrypt)),
+    }
 }
 
 /// What an operator hears of a backup.
@@ -589,5 +720,17 @@ fn store_text(name: &str) -> String {
         name.to_owned()
     } else {
         format!("{name}, write barrier proven")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_try_has_one_code_in_the_journal_and_in_the_reply() {
+        for bad in BadTry::ALL {
+            assert_eq!(denial_of(bad).as_str(), bad.as_str());
+        }
     }
 }

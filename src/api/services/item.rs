@@ -7,6 +7,7 @@ use crate::api::proto as pb;
 use crate::api::violations::Violations;
 use crate::clock::Timestamp;
 use crate::ids::TransactionId;
+use crate::payment::ModulusTables;
 use crate::policy::{Field, Rpc};
 use crate::vault::command::{Done, Work};
 use prost::{Message, Name};
@@ -25,7 +26,7 @@ pub trait Item: Send + Unpin + 'static {
     /// A stream's message of results.
     type Results: Send;
 
-    /// Reads a request. What is wrong goes into `violations`; then the transaction that it names is
+    /// Reads a request; British accounts are checked with these tables. What is wrong goes into `violations`; then the transaction that it names is
     /// given, when that could be read.
     ///
     /// # Errors
@@ -33,6 +34,7 @@ pub trait Item: Send + Unpin + 'static {
     fn read(
         asked: Self::Request,
         now: Timestamp,
+        uk_modulus: &ModulusTables,
         violations: &mut Violations,
     ) -> Result<Work, Option<TransactionId>>;
 
@@ -68,11 +70,12 @@ impl Item for Tokenizing {
     fn read(
         asked: pb::TokenizeRequest,
         now: Timestamp,
+        uk_modulus: &ModulusTables,
         violations: &mut Violations,
     ) -> Result<Work, Option<TransactionId>> {
         let id = convert::request_id(asked.request_id, violations);
         let transaction = convert::transaction(&asked.transaction, violations);
-        let details = convert::details(asked.details, now, violations);
+        let details = convert::details(asked.details, now, uk_modulus, violations);
         let replaces = match asked.replaces.is_empty() {
             true => None,
             false => convert::token("replaces", asked.replaces, violations),
@@ -95,6 +98,7 @@ impl Item for Tokenizing {
         let Done::Tokenized {
             token,
             masked,
+            fingerprint,
             entry,
             replayed,
         } = done
@@ -108,6 +112,7 @@ impl Item for Tokenizing {
             entry_index: entry,
             replayed,
             receipt: None,
+            fingerprint: fingerprint.as_ref().map(convert::fingerprint),
         })
     }
 
@@ -145,6 +150,7 @@ impl Item for Redeeming {
     fn read(
         asked: pb::RedeemRequest,
         _: Timestamp,
+        _: &ModulusTables,
         violations: &mut Violations,
     ) -> Result<Work, Option<TransactionId>> {
         let id = convert::request_id(asked.request_id, violations);

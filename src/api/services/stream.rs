@@ -11,6 +11,7 @@ use crate::api::door::{Admitted, Door, StreamTurn};
 use crate::api::status;
 use crate::api::violations::Violations;
 use crate::limits;
+use crate::payment::ModulusTables;
 use crate::policy::Denial;
 use crate::vault::Answers;
 use crate::vault::command::{Refusal, Work};
@@ -29,6 +30,7 @@ pub struct Answering<I: Item> {
     door: Arc<Door>,
     peer: Arc<PeerInfo>,
     admitted: Admitted,
+    uk_modulus: Arc<ModulusTables>,
     incoming: Streaming<I::Requests>,
     /// Read and not answered, in order.
     groups: VecDeque<Group>,
@@ -71,6 +73,7 @@ enum Ending {
 /// What the caller may know of why it isn't let in.
 pub async fn begin<I: Item>(
     door: &Arc<Door>,
+    uk_modulus: &Arc<ModulusTables>,
     request: Request<Streaming<I::Requests>>,
 ) -> Result<Response<Answering<I>>, Status> {
     let admitted = door.admit(I::STREAM, &request).await?;
@@ -85,6 +88,7 @@ pub async fn begin<I: Item>(
         door: Arc::clone(door),
         peer,
         admitted,
+        uk_modulus: Arc::clone(uk_modulus),
         incoming: request.into_inner(),
         groups: VecDeque::new(),
         held: 0,
@@ -218,7 +222,7 @@ impl<I: Item> Answering<I> {
                     "must not be set in a stream: GetReceipt gives it by entry_index",
                 );
             }
-            match I::read(item, now, &mut violations) {
+            match I::read(item, now, &self.uk_modulus, &mut violations) {
                 Ok(work) => {
                     works.push(work);
                     wrong.push(None);

@@ -8,6 +8,7 @@ use crate::api::door::{Admitted, Door};
 use crate::api::proto as pb;
 use crate::api::violations::Violations;
 use crate::clock::Timestamp;
+use crate::payment::ModulusTables;
 use crate::policy::Rpc;
 use crate::vault::command::{Done, TokenSummary, Work};
 use std::sync::Arc;
@@ -16,12 +17,16 @@ use tonic::{Request, Response, Status, Streaming};
 /// The service.
 pub struct VaultApi {
     door: Arc<Door>,
+    uk_modulus: Arc<ModulusTables>,
 }
 
 impl VaultApi {
-    /// Behind `door`.
-    pub fn new(door: Arc<Door>) -> VaultApi {
-        VaultApi { door }
+    /// Behind `door`; British accounts are checked with these tables.
+    pub fn new(door: Arc<Door>, uk_modulus: ModulusTables) -> VaultApi {
+        VaultApi {
+            door,
+            uk_modulus: Arc::new(uk_modulus),
+        }
     }
 
     /// One request of a call that also comes as a stream.
@@ -32,7 +37,7 @@ impl VaultApi {
         now: Timestamp,
     ) -> Result<I::Reply, Status> {
         let mut violations = Violations::new();
-        match I::read(asked, now, &mut violations) {
+        match I::read(asked, now, &self.uk_modulus, &mut violations) {
             Ok(work) => I::reply(self.door.ask(admitted, work).await?, now),
             Err(transaction) => Err(admitted.invalid(violations, transaction).await),
         }
@@ -132,7 +137,7 @@ impl pb::vault_service_server::VaultService for VaultApi {
         &self,
         request: Request<Streaming<pb::TokenizeStreamRequest>>,
     ) -> Result<Response<Self::TokenizeStreamStream>, Status> {
-        stream::begin(&self.door, request).await
+        stream::begin(&self.door, &self.uk_modulus, request).await
     }
 
     type RedeemStreamStream = Answering<Redeeming>;
@@ -141,7 +146,7 @@ impl pb::vault_service_server::VaultService for VaultApi {
         &self,
         request: Request<Streaming<pb::RedeemStreamRequest>>,
     ) -> Result<Response<Self::RedeemStreamStream>, Status> {
-        stream::begin(&self.door, request).await
+        stream::begin(&self.door, &self.uk_modulus, request).await
     }
 
     async fn report_outcome(
@@ -220,6 +225,7 @@ impl pb::vault_service_server::VaultService for VaultApi {
                     count: (*count).into(),
                 })
                 .collect(),
+            fingerprint: described.fingerprint.as_ref().map(convert::fingerprint),
         }))
     }
 

@@ -46,6 +46,7 @@ pub fn all(expiry_year: i32) -> [Instrument; 5] {
         details(Kind::Iban(proto::IbanAccount {
             iban: iban.to_owned(),
             holder: holder.to_owned(),
+            bic: String::new(),
         }))
     };
     [
@@ -108,6 +109,11 @@ pub fn numbers(details: &proto::PaymentDetails) -> Vec<&str> {
         Some(Kind::Card(card)) => vec![&card.number, &card.holder],
         Some(Kind::Iban(iban)) => vec![&iban.iban, &iban.holder],
         Some(Kind::UsAccount(account)) => vec![&account.account_number, &account.holder],
+        Some(Kind::UkAccount(account)) => vec![&account.account_number, &account.holder],
+        Some(Kind::SeAccount(account)) => vec![&account.account_number, &account.holder],
+        Some(Kind::Bankgiro(giro)) => vec![&giro.number, &giro.holder],
+        Some(Kind::Plusgiro(giro)) => vec![&giro.number, &giro.holder],
+        Some(Kind::DkAccount(account)) => vec![&account.account_number, &account.holder],
         None => Vec::new(),
     }
 }

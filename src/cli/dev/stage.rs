@@ -19,7 +19,7 @@ use crate::policy::{Agreement, Allowance, AllowanceKey, Principal, Purpose, Role
 use crate::secret::SecretText;
 use crate::store::EngineKind;
 use crate::vault::{self, Founding, Gate, House};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -255,6 +255,7 @@ fn house(dir: &Path, clock: Clock, settings: StageSettings) -> House {
                 .into_iter()
                 .map(|(site, rules)| (site, u64::from(rules.release_days_max) * DAY_MS))
                 .collect(),
+            fingerprints: BTreeSet::new(),
             denials_per_minute: limits::DENIALS_PER_MINUTE,
         },
         engine: settings.engine,

@@ -1,9 +1,10 @@
 //! What only this engine does.
 
 use super::*;
-use crate::store::Store;
 use crate::store::conformance::{self, Bench};
 use crate::store::embedded::tests::Home;
+use crate::store::journal::FILES;
+use crate::store::{RoundId, Store, WriteSet};
 use std::fs;
 use std::path::PathBuf;
 
@@ -67,6 +68,7 @@ fn damage_anywhere_is_an_error_and_does_not_end_the_process() {
     let home = written();
     let whole = fs::read(file(&home)).unwrap();
     let right = rows(&home.open()).unwrap();
+    let journals = FILES.map(|name| fs::read(home.path().join(name)).unwrap());
     let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse().ok());
     let mut seed: u64 =
         number("PAYVAULT_SEED").unwrap_or_else(|| u64::from_be_bytes(crate::ids::random()));
@@ -104,6 +106,9 @@ fn damage_anywhere_is_an_error_and_does_not_end_the_process() {
             Err(other) => panic!("{other}"),
         }
         fs::write(file(&home), &damaged).unwrap();
+        for (name, bytes) in FILES.iter().zip(&journals) {
+            fs::write(home.path().join(name), bytes).unwrap();
+        }
         let verify = EngineOptions {
             verify: true,
             ..EngineOptions::default()

@@ -13,8 +13,9 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-/// The row that is written at each opening, to see the barrier hit.
-const PROBE_KEY: &[u8] = &[space::STORE, b'P'];
+/// The row that is written at each opening, and behind the rows that are taken in, to see the barrier
+/// hit.
+pub(super) const PROBE_KEY: &[u8] = &[space::STORE, b'P'];
 
 /// How long opening waits for the engine's threads of an earlier opening in this process to let go
 /// of the file: they hold it while they finish what was under way. Other processes are kept out by

@@ -179,5 +179,57 @@ seal = {
 seal["check"] = b64(mac(hkdf(ROOT, b"payvault seal file v1"), canonical(seal).encode()))
 out["seal"] = {"passphrase": passphrase, "file": canonical(seal)}
 
+# Section 8: seal.json of custodians, two of three, and their shares.
+
+
+def times(a, b):
+    """In GF(256) with the polynomial x^8 + x^4 + x^3 + x^2 + 1."""
+    product = 0
+    while b:
+        product ^= a * (b & 1)
+        a = (a << 1) ^ (0x11D if a & 0x80 else 0)
+        b >>= 1
+    return product
+
+
+custodians_secret, slope, split = fixed("custodians secret"), fixed("coefficients"), fixed("set", 16)
+names, threshold = ["ann", "bob", "cem"], 2
+shares, custodians = [], []
+for place, name in enumerate(names, 1):
+    value = bytes(s ^ times(c, place) for s, c in zip(custodians_secret, slope))
+    body = VAULT + split + bytes([place]) + value
+    checksum = hashlib.sha256(b"payvault share checksum v1" + body).digest()[:4]
+    shares.append(identifier("pvs_a", body + checksum))
+    custodians.append({
+        "name": name, "place": place, "issuer": fixed("issuer").hex(),
+        "uri": f"spiffe://payvault.example/custodian/{name}",
+        "commitment": b64(hashlib.sha256(b"payvault share commitment v1" + body).digest()),
+    })
+kek, nonce = hkdf(custodians_secret, b"payvault custodians kek v1"), fixed("custodians nonce", 12)
+wrapped = nonce + gcm(
+    kek, nonce, ROOT, b"payvault custodians root v1" + VAULT + split + bytes([threshold, len(names)])
+)
+seal = {
+    "v": 1, "vault": identifier("vlt_", VAULT), "kind": "custodians", "root": b64(wrapped),
+    "threshold": threshold, "set": b64(split), "custodians": custodians,
+    "unsealers": [{"uri": c["uri"], "issuer": c["issuer"]} for c in custodians],
+}
+seal["check"] = b64(mac(hkdf(ROOT, b"payvault seal file v1"), canonical(seal).encode()))
+# A share's file under a passphrase.
+nonce, body = fixed("share nonce", 12), bytes(
+    16 * LETTERS.index(a) + LETTERS.index(b) for a, b in zip(shares[0][5::2], shares[0][6::2])
+)
+kek = Argon2id(salt=salt, length=32, iterations=t, lanes=p, memory_cost=m).derive(passphrase.encode())
+aad = b"payvault share v1" + uint(m, 4) + uint(t, 4) + uint(p, 4) + b"ann"
+share_file = {
+    "v": 1, "type": "payvault share", "custodian": "ann",
+    "argon2id": {"m_kib": m, "t": t, "p": p, "salt": b64(salt)},
+    "share": b64(nonce + gcm(kek, nonce, body, aad)),
+}
+out["custodians"] = {
+    "file": canonical(seal), "shares": shares,
+    "share_file": canonical(share_file), "share_passphrase": passphrase,
+}
+
 json.dump(out, sys.stdout, indent=1)
 print()

@@ -1,43 +1,126 @@
-//! The seal: how the root key lies on disk (`seal.json`, `docs/format.md` §8). This one is a
-//! passphrase; the file is in clear, since whoever may unseal must be known before anything can be
-//! opened, and it is authenticated once the root key is there.
+//! The seal: how the root key lies on disk (`seal.json`, `docs/format.md` §8). There are several
+//! kinds, one file each in this room. The file is in clear, since whoever may unseal must be known
+//! before anything can be opened, and it is authenticated once the root key is there.
 
-use super::argon::{self, Argon2Cost, SALT_BYTES};
+mod custodians;
+mod passphrase;
+mod share;
+mod split;
+
+pub use custodians::{Custodian, Delivery, NewCustodian};
+pub use share::{AgeIdentity, AgeRecipient, DealtShare, Share, ShareFile};
+
+use super::argon::Argon2Cost;
 use super::cipher::{self, NONCE_BYTES, TAG_BYTES};
 use super::error::KeyError;
 use super::file;
 use crate::codec::Malformed;
-use crate::ids::{VaultId, random};
-use crate::limits::{
-    CERTIFICATE_URI_BYTES_MAX, PASSPHRASE_BYTES, SEAL_FILE_BYTES_MAX, UNSEALERS_MAX,
-};
+use crate::ids::VaultId;
+use crate::limits::{CERTIFICATE_URI_BYTES_MAX, SEAL_FILE_BYTES_MAX, UNSEALERS_MAX};
 use crate::secret::{SecretBytes, SecretText};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use custodians::CustodianSeal;
+use passphrase::PassphraseSeal;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use subtle::ConstantTimeEq;
 
 /// The file's name.
 pub(super) const FILE: &str = "seal.json";
-/// The only kind of seal that this format version knows.
-const KIND: &str = "passphrase";
 /// Nonce, the wrapped root key, tag.
 const ROOT_BYTES: usize = NONCE_BYTES + 32 + TAG_BYTES;
 
 /// The root key: 256 bits in memory, from which the keyring is opened. Never stored in clear.
-pub struct RootKey(SecretBytes<32>);
+pub struct RootKey {
+    bytes: SecretBytes<32>,
+    opened_by: String,
+}
 
 impl RootKey {
+    /// A new one.
+    fn random() -> RootKey {
+        RootKey::opened(SecretBytes::random(), String::new())
+    }
+
+    fn opened(bytes: SecretBytes<32>, opened_by: String) -> RootKey {
+        RootKey { bytes, opened_by }
+    }
+
     pub(super) fn expose(&self) -> &[u8; 32] {
-        self.0.expose()
+        self.bytes.expose()
+    }
+
+    /// Whose shares opened the seal, by name, separated by spaces; empty for a kind of seal that
+    /// knows nobody.
+    pub fn opened_by(&self) -> &str {
+        &self.opened_by
     }
 
     #[cfg(test)]
     pub(super) fn of(bytes: [u8; 32]) -> RootKey {
-        RootKey(SecretBytes::build(|own| *own = bytes))
+        RootKey::opened(SecretBytes::build(|own| *own = bytes), String::new())
     }
 }
+
+/// The kinds of seal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SealKind {
+    /// A passphrase, by Argon2id.
+    Passphrase,
+    /// Shares of custodians, so many of so many.
+    Custodians,
+}
+
+impl SealKind {
+    /// Its name in the file, in entries and in output for machines.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            SealKind::Passphrase => "passphrase",
+            SealKind::Custodians => "custodians",
+        }
+    }
+
+    /// How the root key is wrapped, for the inventory.
+    pub const fn algorithm(self) -> &'static str {
+        match self {
+            SealKind::Passphrase => "AES-256-GCM under Argon2id",
+            SealKind::Custodians => "AES-256-GCM under a key split by Shamir's scheme over GF(256)",
+        }
+    }
+}
+
+/// A seal that is to be made. No `Debug`: it may hold a passphrase.
+pub enum NewSeal {
+    /// Under a passphrase. It is taken byte by byte as it is given; no Unicode form is chosen for
+    /// it.
+    Passphrase {
+        /// The passphrase.
+        passphrase: SecretText,
+        /// What a try costs.
+        cost: Argon2Cost,
+    },
+    /// Under a key that is split among custodians.
+    Custodians {
+        /// How many of them it takes.
+        threshold: u8,
+        /// They; each may unseal.
+        custodians: Vec<NewCustodian>,
+    },
+}
+
+impl NewSeal {
+    /// Which kind it will be.
+    pub fn kind(&self) -> SealKind {
+        match self {
+            NewSeal::Passphrase { .. } => SealKind::Passphrase,
+            NewSeal::Custodians { .. } => SealKind::Custodians,
+        }
+    }
+}
+
+/// Hands the custodians what they get. An error keeps the seal from being made.
+pub type Deliver<'a> = dyn FnMut(&[DealtShare]) -> Result<(), String> + Send + 'a;
 
 /// A certificate that may unseal: operators and custodians, named before the vault can read who its
 /// principals are.
@@ -49,27 +132,29 @@ pub struct Unsealer {
     pub issuer: [u8; 32],
 }
 
-/// `seal.json`, read. Its clear part is only to be believed once [`open`](SealFile::open)
-/// succeeded.
+/// `seal.json`, read. Its clear part is only to be believed once it was opened.
 #[derive(Debug)]
 pub struct SealFile {
     vault: VaultId,
-    cost: Argon2Cost,
-    salt: [u8; SALT_BYTES],
-    root: [u8; ROOT_BYTES],
+    closing: Closing,
     unsealers: Vec<Unsealer>,
     check: [u8; 32],
 }
 
+/// What each kind keeps.
+#[derive(Debug)]
+enum Closing {
+    Passphrase(PassphraseSeal),
+    Custodians(CustodianSeal),
+}
+
 impl SealFile {
-    /// Makes a root key and seals it: KEK = Argon2id(passphrase, salt), root = AES-256-GCM under
-    /// it, bound to vault and cost. Writes the file durably and returns the root key.
-    ///
-    /// The passphrase is taken byte by byte as it is given; no Unicode form is chosen for it.
+    /// Makes a root key and seals it under a passphrase: KEK = Argon2id(passphrase, salt), root =
+    /// AES-256-GCM under it, bound to vault and cost. Writes the file durably and returns the root
+    /// key.
     ///
     /// # Errors
-    /// [`KeyError::Exists`], [`KeyError::PassphraseLength`], [`KeyError::CostRefused`],
-    /// [`KeyError::UnsealerRefused`], or the file could not be written.
+    /// As [`create_as`](SealFile::create_as).
     pub fn create(
         keys_dir: &Path,
         vault: VaultId,
@@ -77,30 +162,75 @@ impl SealFile {
         cost: Argon2Cost,
         unsealers: Vec<Unsealer>,
     ) -> Result<RootKey, KeyError> {
-        if !PASSPHRASE_BYTES.contains(&passphrase.len()) {
-            return Err(KeyError::PassphraseLength);
-        }
-        check_cost(cost)?;
-        check_unsealers(&unsealers)?;
-        file::make_dir(keys_dir)?;
+        let passphrase = passphrase.duplicate();
+        let new = NewSeal::Passphrase { passphrase, cost };
+        SealFile::create_as(keys_dir, vault, &new, unsealers, &mut |_| Ok(()))
+    }
+
+    /// Makes a root key and seals it; `deliver` hands the custodians what they get, which is nowhere
+    /// else. Then writes the file durably and returns the root key.
+    ///
+    /// # Errors
+    /// [`KeyError::Exists`], [`KeyError::PassphraseLength`], [`KeyError::CostRefused`],
+    /// [`KeyError::CustodiansRefused`], [`KeyError::UnsealerRefused`], [`KeyError::Undelivered`], or
+    /// the file could not be written.
+    pub fn create_as(
+        keys_dir: &Path,
+        vault: VaultId,
+        new: &NewSeal,
+        unsealers: Vec<Unsealer>,
+        deliver: &mut Deliver<'_>,
+    ) -> Result<RootKey, KeyError> {
         if keys_dir.join(FILE).exists() {
             return Err(KeyError::Exists { file: FILE });
         }
-        let root = RootKey(SecretBytes::random());
-        let salt = random();
-        let kek = argon::argon2id(passphrase.expose().as_bytes(), &salt, cost)
-            .map_err(|_| KeyError::OutOfMemory)?;
+        let (seal, root) = SealFile::prepare(vault, new, unsealers, deliver)?;
+        file::make_dir(keys_dir)?;
+        seal.write(keys_dir)?;
+        Ok(root)
+    }
+
+    /// Makes a root key and seals it; writes nothing, but has the shares delivered. Custodians may
+    /// unseal, whether `unsealers` names them or not.
+    pub(super) fn prepare(
+        vault: VaultId,
+        new: &NewSeal,
+        mut unsealers: Vec<Unsealer>,
+        deliver: &mut Deliver<'_>,
+    ) -> Result<(SealFile, RootKey), KeyError> {
+        let root = RootKey::random();
+        let mut shares = Vec::new();
+        let closing = match new {
+            NewSeal::Passphrase { passphrase, cost } => {
+                Closing::Passphrase(PassphraseSeal::close(&root, vault, passphrase, *cost)?)
+            }
+            NewSeal::Custodians {
+                threshold,
+                custodians,
+            } => {
+                for custodian in custodians {
+                    if !unsealers.contains(&custodian.certificate) {
+                        unsealers.push(custodian.certificate.clone());
+                    }
+                }
+                let (seal, dealt) = CustodianSeal::close(&root, vault, *threshold, custodians)?;
+                shares = dealt;
+                Closing::Custodians(seal)
+            }
+        };
+        check_unsealers(&unsealers)?;
         let mut seal = SealFile {
             vault,
-            cost,
-            salt,
-            root: wrap_root(&kek, vault, cost, &random(), &root),
+            closing,
             unsealers,
             check: [0; 32],
         };
         seal.check = seal.compute_check(&root);
-        seal.write(keys_dir)?;
-        Ok(root)
+        if !shares.is_empty() {
+            // Before the seal is the vault's: one whose shares nobody has would be lost.
+            deliver(&shares).map_err(KeyError::Undelivered)?;
+        }
+        Ok((seal, root))
     }
 
     /// Reads the file. Parameters that are weaker than they must be are refused here, before
@@ -118,9 +248,28 @@ impl SealFile {
         self.vault
     }
 
-    /// What a try costs.
-    pub fn cost(&self) -> Argon2Cost {
-        self.cost
+    /// Which kind it is.
+    pub fn kind(&self) -> SealKind {
+        match self.closing {
+            Closing::Passphrase(_) => SealKind::Passphrase,
+            Closing::Custodians(_) => SealKind::Custodians,
+        }
+    }
+
+    /// How many shares open it; 0 when it has none.
+    pub fn threshold(&self) -> u8 {
+        match &self.closing {
+            Closing::Passphrase(_) => 0,
+            Closing::Custodians(seal) => seal.threshold(),
+        }
+    }
+
+    /// Who has a share; nobody when it has none.
+    pub fn custodians(&self) -> &[Custodian] {
+        match &self.closing {
+            Closing::Passphrase(_) => &[],
+            Closing::Custodians(seal) => seal.custodians(),
+        }
     }
 
     /// Who may unseal, as the file says.
@@ -128,23 +277,42 @@ impl SealFile {
         &self.unsealers
     }
 
-    /// Opens the seal.
+    /// Opens a passphrase's seal.
     ///
     /// # Errors
     /// [`KeyError::WrongPassphrase`]; a changed salt, cost, vault id or wrapped key looks the same.
     /// [`KeyError::SealTampered`] when the passphrase is right and the rest was changed.
+    /// [`KeyError::OtherKind`] when it takes no passphrase.
     pub fn open(&self, passphrase: &SecretText) -> Result<RootKey, KeyError> {
-        if !PASSPHRASE_BYTES.contains(&passphrase.len()) {
-            // None such can have been set; nothing is computed with a megabyte of it.
-            return Err(KeyError::WrongPassphrase);
-        }
-        check_cost(self.cost)?;
-        let kek = argon::argon2id(passphrase.expose().as_bytes(), &self.salt, self.cost)
-            .map_err(|_| KeyError::OutOfMemory)?;
-        let root = unwrap_root(&kek, self.vault, self.cost, &self.root)
-            .ok_or(KeyError::WrongPassphrase)?;
-        self.verify_check(&root)?;
-        Ok(root)
+        let Closing::Passphrase(seal) = &self.closing else {
+            return Err(KeyError::OtherKind(self.kind()));
+        };
+        self.checked(seal.open(self.vault, passphrase)?)
+    }
+
+    /// Judges a share by itself: whether it is whole, of this vault and of this seal. Gives its
+    /// custodian.
+    ///
+    /// # Errors
+    /// [`KeyError::ShareForeign`], [`KeyError::ShareOutdated`] or [`KeyError::ShareDamaged`];
+    /// [`KeyError::OtherKind`] when it takes no shares.
+    pub fn judge(&self, share: &Share) -> Result<&Custodian, KeyError> {
+        let Closing::Custodians(seal) = &self.closing else {
+            return Err(KeyError::OtherKind(self.kind()));
+        };
+        seal.judge(self.vault, share)
+    }
+
+    /// Opens a custodians' seal with shares of so many of them as it takes.
+    ///
+    /// # Errors
+    /// As [`judge`](SealFile::judge); [`KeyError::ShareRepeated`]; [`KeyError::SharesMissing`];
+    /// [`KeyError::SealTampered`].
+    pub fn combine(&self, shares: &[Share]) -> Result<RootKey, KeyError> {
+        let Closing::Custodians(seal) = &self.closing else {
+            return Err(KeyError::OtherKind(self.kind()));
+        };
+        self.checked(seal.open(self.vault, shares)?)
     }
 
     /// Replaces the list of who may unseal, durably.
@@ -171,8 +339,13 @@ impl SealFile {
         SealFile::from_json(json).map(|seal| seal.to_json(Some(&seal.check)))
     }
 
-    fn write(&self, keys_dir: &Path) -> Result<(), KeyError> {
+    pub(super) fn write(&self, keys_dir: &Path) -> Result<(), KeyError> {
         file::replace(keys_dir, FILE, self.to_json(Some(&self.check)).as_bytes())
+    }
+
+    fn checked(&self, root: RootKey) -> Result<RootKey, KeyError> {
+        self.verify_check(&root)?;
+        Ok(root)
     }
 
     fn verify_check(&self, root: &RootKey) -> Result<(), KeyError> {
@@ -188,58 +361,81 @@ impl SealFile {
         check
     }
 
-    /// Canonical JSON (RFC 8785): the fields of [`Json`] stand in the order of their names, numbers
-    /// are small integers, and strings are printable ASCII.
+    /// Canonical JSON (RFC 8785): the fields stand in the order of their names, numbers are small
+    /// integers, and strings are printable ASCII.
     fn to_json(&self, check: Option<&[u8; 32]>) -> String {
-        let json = Json {
-            argon2id: JsonArgon2id {
-                m_kib: self.cost.m_kib,
-                p: self.cost.p,
-                salt: STANDARD.encode(self.salt),
-                t: self.cost.t,
-            },
-            check: check.map(|check| STANDARD.encode(check)),
-            kind: KIND.to_owned(),
-            root: STANDARD.encode(self.root),
-            unsealers: self.unsealers.iter().map(JsonUnsealer::from).collect(),
-            v: 1,
-            vault: self.vault.to_string(),
+        let check = check.map(|check| STANDARD.encode(check));
+        let kind = self.kind().as_str().to_owned();
+        let unsealers = self.unsealers.iter().map(JsonUnsealer::from).collect();
+        let vault = self.vault.to_string();
+        let json = match &self.closing {
+            Closing::Passphrase(seal) => serde_json::to_string(&passphrase::Json {
+                argon2id: seal.to_json(),
+                check,
+                kind,
+                root: STANDARD.encode(seal.root()),
+                unsealers,
+                v: 1,
+                vault,
+            }),
+            Closing::Custodians(seal) => serde_json::to_string(&custodians::Json {
+                check,
+                custodians: seal.to_json(),
+                kind,
+                root: STANDARD.encode(seal.root()),
+                set: STANDARD.encode(seal.set()),
+                threshold: seal.threshold(),
+                unsealers,
+                v: 1,
+                vault,
+            }),
         };
-        serde_json::to_string(&json).expect("strings and numbers always become JSON")
+        json.expect("strings and numbers always become JSON")
     }
 
     fn from_json(bytes: &[u8]) -> Result<SealFile, KeyError> {
-        let malformed = |what| KeyError::Malformed { file: FILE, what };
-        let fail = |what| malformed(Malformed::new(what));
-        let json: Json =
-            serde_json::from_slice(bytes).map_err(|_| fail("not the JSON that it should be"))?;
-        if json.v != 1 || json.kind != KIND {
+        let head: JsonHead = read_json(bytes)?;
+        if head.v != 1 {
             return Err(fail("unknown version or kind of seal"));
         }
-        let cost = Argon2Cost {
-            m_kib: json.argon2id.m_kib,
-            t: json.argon2id.t,
-            p: json.argon2id.p,
+        let (closing, rest) = match head.kind.as_str() {
+            "passphrase" => {
+                let json: passphrase::Json = read_json(bytes)?;
+                let seal = PassphraseSeal::from_json(&json.argon2id, &json.root)?;
+                let rest = (json.check, json.unsealers, json.vault);
+                (Closing::Passphrase(seal), rest)
+            }
+            "custodians" => {
+                let json: custodians::Json = read_json(bytes)?;
+                let seal = CustodianSeal::from_json(&json)?;
+                let rest = (json.check, json.unsealers, json.vault);
+                (Closing::Custodians(seal), rest)
+            }
+            _ => return Err(fail("unknown version or kind of seal")),
         };
-        check_cost(cost)?;
-        let check = json.check.ok_or(fail("no check"))?;
+        let (check, unsealers, vault) = rest;
+        let check = check.ok_or_else(|| fail("no check"))?;
         let unsealers: Option<Vec<Unsealer>> =
-            json.unsealers.into_iter().map(JsonUnsealer::into).collect();
-        let unsealers = unsealers.ok_or(fail("an issuer is not 64 hexadecimal digits"))?;
+            unsealers.into_iter().map(JsonUnsealer::into).collect();
+        let unsealers = unsealers.ok_or_else(|| fail("an issuer is not 64 hexadecimal digits"))?;
         check_unsealers(&unsealers)?;
+        let malformed = |what| KeyError::Malformed { file: FILE, what };
         Ok(SealFile {
-            vault: VaultId::parse(&json.vault).map_err(malformed)?,
-            cost,
-            salt: base64_array(&json.argon2id.salt).ok_or(fail("salt is not 16 bytes"))?,
-            root: base64_array(&json.root).ok_or(fail("root is not 60 bytes"))?,
+            vault: VaultId::parse(&vault).map_err(malformed)?,
+            closing,
             unsealers,
-            check: base64_array(&check).ok_or(fail("check is not 32 bytes"))?,
+            check: base64_array(&check).ok_or_else(|| fail("check is not 32 bytes"))?,
         })
     }
 }
 
-fn check_cost(cost: Argon2Cost) -> Result<(), KeyError> {
-    cost.accepted().then_some(()).ok_or(KeyError::CostRefused)
+fn fail(what: &'static str) -> KeyError {
+    let what = Malformed::new(what);
+    KeyError::Malformed { file: FILE, what }
+}
+
+fn read_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, KeyError> {
+    serde_json::from_slice(bytes).map_err(|_| fail("not the JSON that it should be"))
 }
 
 fn check_unsealers(unsealers: &[Unsealer]) -> Result<(), KeyError> {
@@ -247,33 +443,22 @@ fn check_unsealers(unsealers: &[Unsealer]) -> Result<(), KeyError> {
         let what = "more than may be";
         return Err(KeyError::UnsealerRefused { what });
     }
-    let fits = |uri: &str| {
-        (1..=CERTIFICATE_URI_BYTES_MAX).contains(&uri.len())
-            && uri.bytes().all(|b| b.is_ascii_graphic())
-    };
-    if !unsealers.iter().all(|unsealer| fits(&unsealer.uri)) {
+    if !unsealers.iter().all(|unsealer| uri_fits(&unsealer.uri)) {
         let what = "a URI is empty, too long or not printable ASCII";
         return Err(KeyError::UnsealerRefused { what });
     }
     Ok(())
 }
 
-/// "payvault root v1" ‖ vault id ‖ m ‖ t ‖ p: a lowered cost is noticed, not obeyed.
-fn root_aad(vault: VaultId, cost: Argon2Cost) -> [u8; 44] {
-    let mut aad = [0u8; 44];
-    aad[..16].copy_from_slice(b"payvault root v1");
-    aad[16..32].copy_from_slice(&vault.0);
-    aad[32..36].copy_from_slice(&cost.m_kib.to_be_bytes());
-    aad[36..40].copy_from_slice(&cost.t.to_be_bytes());
-    aad[40..].copy_from_slice(&cost.p.to_be_bytes());
-    aad
+fn uri_fits(uri: &str) -> bool {
+    (1..=CERTIFICATE_URI_BYTES_MAX).contains(&uri.len())
+        && uri.bytes().all(|b| b.is_ascii_graphic())
 }
 
 /// nonce ‖ ciphertext ‖ tag.
-pub(super) fn wrap_root(
-    kek: &SecretBytes<32>,
-    vault: VaultId,
-    cost: Argon2Cost,
+fn wrap_root(
+    kek: &[u8; 32],
+    aad: &[u8],
     nonce: &[u8; NONCE_BYTES],
     root: &RootKey,
 ) -> [u8; ROOT_BYTES] {
@@ -281,30 +466,18 @@ pub(super) fn wrap_root(
     let (own_nonce, rest) = wrapped.split_at_mut(NONCE_BYTES);
     own_nonce.copy_from_slice(nonce);
     let (ciphertext, tag) = rest.split_at_mut(32);
-    tag.copy_from_slice(&cipher::seal(
-        kek.expose(),
-        nonce,
-        &root_aad(vault, cost),
-        root.expose(),
-        ciphertext,
-    ));
+    tag.copy_from_slice(&cipher::seal(kek, nonce, aad, root.expose(), ciphertext));
     wrapped
 }
 
-fn unwrap_root(
-    kek: &SecretBytes<32>,
-    vault: VaultId,
-    cost: Argon2Cost,
-    wrapped: &[u8; ROOT_BYTES],
-) -> Option<RootKey> {
+fn unwrap_root(kek: &[u8; 32], aad: &[u8], wrapped: &[u8; ROOT_BYTES]) -> Option<SecretBytes<32>> {
     let (nonce, rest) = wrapped.split_first_chunk::<NONCE_BYTES>()?;
     let (ciphertext, tag) = rest.split_last_chunk::<TAG_BYTES>()?;
     let mut opened = Ok(());
-    let aad = root_aad(vault, cost);
     let root = SecretBytes::build(|out| {
-        opened = cipher::open(kek.expose(), nonce, &aad, ciphertext, tag, out);
+        opened = cipher::open(kek, nonce, aad, ciphertext, tag, out);
     });
-    opened.ok().map(|()| RootKey(root))
+    opened.ok().map(|()| root)
 }
 
 fn base64_array<const N: usize>(text: &str) -> Option<[u8; N]> {
@@ -313,26 +486,27 @@ fn base64_array<const N: usize>(text: &str) -> Option<[u8; N]> {
 
 // Field order is that of RFC 8785, by name. Nothing else may be added without a new version.
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Json {
-    argon2id: JsonArgon2id,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    check: Option<String>,
+/// What says how to read the rest.
+#[derive(Deserialize)]
+struct JsonHead {
     kind: String,
-    root: String,
-    unsealers: Vec<JsonUnsealer>,
     v: u32,
-    vault: String,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct JsonArgon2id {
-    m_kib: u32,
-    p: u32,
-    salt: String,
-    t: u32,
+fn hex(bytes: &[u8; 32]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0u8; 32];
+    let lower = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    if text.len() != 64 || !text.bytes().all(lower) {
+        return None;
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(bytes)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -344,26 +518,16 @@ struct JsonUnsealer {
 
 impl JsonUnsealer {
     fn from(unsealer: &Unsealer) -> JsonUnsealer {
-        let issuer = unsealer.issuer.iter().map(|b| format!("{b:02x}")).collect();
         JsonUnsealer {
-            issuer,
+            issuer: hex(&unsealer.issuer),
             uri: unsealer.uri.clone(),
         }
     }
 
     fn into(self) -> Option<Unsealer> {
-        let mut issuer = [0u8; 32];
-        let digits = self.issuer.as_bytes();
-        let lower = |b: &u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-        if digits.len() != 64 || !digits.iter().all(lower) {
-            return None;
-        }
-        for (at, byte) in issuer.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&self.issuer[2 * at..2 * at + 2], 16).ok()?;
-        }
         Some(Unsealer {
             uri: self.uri,
-            issuer,
+            issuer: unhex(&self.issuer)?,
         })
     }
 }
@@ -504,22 +668,6 @@ mod tests {
         ] {
             let error = changed(from, to);
             assert!(matches!(error, KeyError::Malformed { .. }), "{to}");
-        }
-    }
-
-    /// A cost that is accepted as well is another one, and the root key is bound to its own.
-    #[test]
-    fn the_cost_is_bound() {
-        let kek = SecretBytes::build(|own| *own = [1; 32]);
-        let root = RootKey::of([2; 32]);
-        let wrapped = wrap_root(&kek, VAULT, Argon2Cost::STRONG, &[3; 12], &root);
-        assert!(unwrap_root(&kek, VAULT, Argon2Cost::STRONG, &wrapped).is_some());
-        assert!(unwrap_root(&kek, VAULT, Argon2Cost::DEFAULT, &wrapped).is_none());
-        assert!(unwrap_root(&kek, VaultId([8; 16]), Argon2Cost::STRONG, &wrapped).is_none());
-        for at in 0..ROOT_BYTES {
-            let mut changed = wrapped;
-            changed[at] ^= 1;
-            assert!(unwrap_root(&kek, VAULT, Argon2Cost::STRONG, &changed).is_none());
         }
     }
 

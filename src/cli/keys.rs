@@ -1,0 +1,290 @@
+//! `payvault keys`: what keys there are, and work on the seal.
+
+use super::check::{root_of, seal_of};
+use super::client::Client;
+use super::connection::ConnectionArgs;
+use super::error::CliError;
+use super::output::Output;
+use super::settings::{SettingsArgs, house};
+use super::share::CustodianArgs;
+use super::{input, moment, runtime};
+use crate::api::proto;
+use crate::clock::Clock;
+use crate::keys::{Argon2Cost, NewSeal, SealKind};
+use crate::vault::command::{Caller, Note};
+use crate::vault::{self, House, ResealError};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// What is done to seal and keys.
+#[derive(Subcommand, Debug)]
+pub enum KeysCommand {
+    /// Put the vault under a new seal, without touching its data, while it doesn't run
+    #[command(after_help = HELP)]
+    Reseal(Box<ResealArgs>),
+    /// List the keys, one a line
+    List(ListArgs),
+    /// Show all that an assessor asks for: the seal, and each key's purpose, algorithm, strength,
+    /// state and dates
+    Inventory(ListArgs),
+}
+
+/// Asks for the keys.
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// Keys in this state only
+    #[arg(long, value_name = "STATE", value_parser = PossibleValuesParser::new(STATES))]
+    state: Option<String>,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+/// Names of the states, by their numbers in the contract, from 1 on.
+const STATES: [&str; 4] = ["active", "decrypt-only", "pending-destruction", "destroyed"];
+
+const HELP: &str = "Examples:
+  payvault keys reseal --to custodians --config payvault.toml --custodian cem=cem.pem \\
+      --custodian dov=dov.pem --custodian eva=eva.pem --threshold 2 --share-dir shares
+  payvault keys reseal --to passphrase --config payvault.toml
+
+Stop the vault first. It takes what opens the present seal: the passphrase, or shares of so many
+custodians, typed or piped in, one a line. A new root key is made, so nothing that opened the old seal
+opens what is written from now on. Copies of the old keys directory still open what they hold: destroy
+them. The ledger has an entry before and one after.";
+
+/// Changes the seal.
+#[derive(Args, Debug)]
+pub struct ResealArgs {
+    /// What opens the vault from now on
+    #[arg(long, value_name = "KIND", value_parser = kind())]
+    to: SealKind,
+    /// File with the new passphrase; asked for twice at a terminal when it isn't given
+    #[arg(long, value_name = "FILE")]
+    new_passphrase_file: Option<PathBuf>,
+    /// Use 2 GiB of memory for the passphrase's derivation instead of 64 MiB; each start needs them
+    #[arg(long)]
+    strong: bool,
+    #[command(flatten)]
+    custodians: CustodianArgs,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+fn kind() -> impl TypedValueParser<Value = SealKind> {
+    let kinds = [SealKind::Passphrase, SealKind::Custodians];
+    PossibleValuesParser::new(kinds.map(SealKind::as_str)).map(|word| match word.as_str() {
+        "custodians" => SealKind::Custodians,
+        _ => SealKind::Passphrase,
+    })
+}
+
+/// Changes the seal.
+///
+/// # Errors
+/// Why it stayed as it was, or what to look at.
+pub fn reseal(args: ResealArgs, output: Output) -> Result<(), CliError> {
+    let config = args.settings.clone().load()?;
+    let clock = Clock::system();
+    let house = house(&config, clock.clone());
+    let old = seal_of(&house)?;
+    if args.custodians.are_given() != (args.to == SealKind::Custodians) {
+        return Err(CliError::Usage(
+            "--custodian goes with --to custodians, and only with it".into(),
+        ));
+    }
+    // What is asked of people comes first, and the new passphrase before the old one is used.
+    let root = root_of(&old, &config)?;
+    let new = match args.to {
+        SealKind::Passphrase => NewSeal::Passphrase {
+            passphrase: match &args.new_passphrase_file {
+                Some(file) => input::secret_file(file)?,
+                None if input::at_a_terminal() => {
+                    input::typed_twice("new passphrase (12 characters or more)")?
+                }
+                None => input::line_unseen("the new passphrase")?,
+            },
+            cost: match args.strong {
+                true => Argon2Cost::STRONG,
+                false => Argon2Cost::DEFAULT,
+            },
+        },
+        SealKind::Custodians => args.custodians.new_seal(&config, clock.now(), output)?,
+    };
+    let vault = vault::open(&house, &root).map_err(CliError::Start)?;
+    drop(root);
+    let mut delivered = false;
+    let resealed =
+        runtime()?.block_on(
+            vault.reseal(Caller::vault(), &house.keys_dir, &new, &mut |dealt| {
+                args.custodians.hand_out(dealt)?;
+                delivered = true;
+                Ok(())
+            }),
+        );
+    vault.close(Note::Stopped, Caller::vault());
+    if let Err(error) = resealed {
+        return Err(not_resealed(&args, &house, error, delivered));
+    }
+    let mut document = serde_json::json!({
+        "vault": old.vault().to_string(),
+        "from": old.kind().as_str(),
+        "seal": args.to.as_str(),
+    });
+    if args.to == SealKind::Custodians {
+        document["custodians"] = args.custodians.document();
+    }
+    output.result(&document, |out| {
+        writeln!(
+            out,
+            "seal   {} (it was {})",
+            args.to.as_str(),
+            old.kind().as_str()
+        )?;
+        match args.to {
+            SealKind::Passphrase => writeln!(
+                out,
+                "The new passphrase is nowhere but with you: without it all is lost."
+            ),
+            SealKind::Custodians => args.custodians.words(out),
+        }?;
+        writeln!(
+            out,
+            "Back seal.json, wrap and keyring up now, and destroy their older copies: those still\n\
+             open under the old seal."
+        )
+    })
+}
+
+/// Shares of a seal that was not made are taken back, unless it isn't known whether it was.
+fn not_resealed(args: &ResealArgs, house: &House, error: ResealError, delivered: bool) -> CliError {
+    use crate::keys::KeyError;
+    match &error {
+        ResealError::Key(KeyError::Uncertain { .. }) => {
+            super::output::note(format_args!(
+                "Look which seal lies in {}, and keep both ways to open it until you know.",
+                house.keys_dir.display()
+            ));
+        }
+        _ if delivered => args.custodians.take_back(),
+        _ => {}
+    }
+    CliError::Reseal(error)
+}
+
+/// Does what a client does.
+///
+/// # Errors
+/// What the vault says.
+pub async fn run(command: KeysCommand, output: Output) -> Result<(), CliError> {
+    let (args, all) = match command {
+        KeysCommand::List(args) => (args, false),
+        KeysCommand::Inventory(args) => (args, true),
+        KeysCommand::Reseal(_) => return Ok(()),
+    };
+    let mut client = args.connection.read()?.open_as_person().await?;
+    let listed = fetch(&mut client).await;
+    client.logout().await;
+    let (seal, generation, mut keys) = listed?;
+    if let Some(state) = &args.state {
+        keys.retain(|key| state_of(key) == state);
+    }
+    let document = serde_json::json!({
+        "seal": {
+            "kind": seal.kind,
+            "algorithm": seal.algorithm,
+            "strength_bits": seal.strength_bits,
+            "threshold": seal.threshold,
+            "custodians": seal.custodians,
+        },
+        "keyring_generation": generation,
+        "keys": keys.iter().map(key_document).collect::<Vec<_>>(),
+    });
+    output.result(&document, |out| match all {
+        false => keys.iter().try_for_each(|key| {
+            let until = moment::text(key.not_after_encrypt.as_ref());
+            let name = numbered(key);
+            writeln!(out, "{name:<28}{:<21}until {until}", state_of(key))
+        }),
+        true => inventory(&seal, generation, &keys, out),
+    })
+}
+
+async fn fetch(client: &mut Client) -> Result<(proto::Seal, u64, Vec<proto::Key>), CliError> {
+    let request = proto::ListKeysRequest {};
+    let mut pieces = client.admin.list_keys(request).await?.into_inner();
+    let (mut seal, mut generation, mut keys) = (proto::Seal::default(), 0, Vec::new());
+    while let Some(piece) = pieces.message().await? {
+        if let Some(first) = piece.seal {
+            seal = first;
+            generation = piece.keyring_generation;
+        }
+        keys.extend(piece.keys);
+    }
+    Ok((seal, generation, keys))
+}
+
+fn state_of(key: &proto::Key) -> &'static str {
+    let number = usize::try_from(key.state).unwrap_or_default();
+    number
+        .checked_sub(1)
+        .and_then(|at| STATES.get(at).copied())
+        .unwrap_or("unknown")
+}
+
+/// Name and, past the first, generation.
+fn numbered(key: &proto::Key) -> String {
+    match key.generation {
+        1 => key.name.clone(),
+        generation => format!("{}#{generation}", key.name),
+    }
+}
+
+fn key_document(key: &proto::Key) -> serde_json::Value {
+    serde_json::json!({
+        "id": key.id,
+        "name": key.name,
+        "purpose": key.purpose,
+        "algorithm": key.algorithm,
+        "strength_bits": key.strength_bits,
+        "generation": key.generation,
+        "state": state_of(key),
+        "created_at": moment::text(key.created_at.as_ref()),
+        "not_after_encrypt": moment::text(key.not_after_encrypt.as_ref()),
+        "not_after_decrypt": moment::text(key.not_after_decrypt.as_ref()),
+    })
+}
+
+fn inventory(
+    seal: &proto::Seal,
+    generation: u64,
+    keys: &[proto::Key],
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    writeln!(
+        out,
+        "seal      {}: the root key, {}, {} bits",
+        seal.kind, seal.algorithm, seal.strength_bits
+    )?;
+    if seal.threshold > 0 {
+        let names = seal.custodians.join(", ");
+        writeln!(out, "opened by {} of {names}", seal.threshold)?;
+    }
+    writeln!(out, "keyring   generation {generation}")?;
+    for key in keys {
+        let when = |time: &Option<_>| moment::text(time.as_ref());
+        writeln!(out, "\n{} (key {})", numbered(key), key.id)?;
+        writeln!(out, "  purpose   {}", key.purpose)?;
+        writeln!(
+            out,
+            "  algorithm {}, {} bits",
+            key.algorithm, key.strength_bits
+        )?;
+        writeln!(out, "  state     {}", state_of(key))?;
+        writeln!(out, "  made      {}", when(&key.created_at))?;
+        writeln!(out, "  seals until  {}", when(&key.not_after_encrypt))?;
+        writeln!(out, "  opens until  {}", when(&key.not_after_decrypt))?;
+    }
+    Ok(())
+}
