@@ -52,6 +52,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut config = prost_build::Config::new();
     config.skip_debug(["."]);
     config.enable_type_names();
+    // The contract's one message of Google's: errors are made with that crate already.
+    config.extern_path(".google.rpc", "::tonic_types");
     for message in WIPED {
         config.message_attribute(
             format!("payvault.v1.{message}"),

@@ -205,6 +205,27 @@ pub const KEEPALIVE_ANSWER_MS_MAX: u64 = 10_000;
 pub const CALLS_PER_SECOND_DEFAULT: u32 = 20_000;
 /// After SIGTERM, calls under way have this long.
 pub const DRAIN_MS_MAX: u64 = 10_000;
+/// Items of one message of a stream.
+pub const STREAM_MESSAGE_ITEMS_MAX: usize = 64;
+/// While this many items of a stream wait for the committer, its next message isn't read. Two rounds
+/// of some 128: one fills while the other is on its way to the disk.
+pub const STREAM_ITEMS_ASKED_MAX: usize = 256;
+/// While this many items of a stream have no answer that was taken, its next message isn't read. More
+/// than wait for the committer, so that an answer that waits for its beat
+/// ([`NOT_TIED_BEAT_MS`]) holds up no work.
+pub const STREAM_ITEMS_HELD_MAX: usize = 1_024;
+/// Streams at once a principal. Together they leave it a part of its share of the queue.
+pub const STREAMS_PER_PRINCIPAL_MAX: usize = 3;
+/// A stream lasts no longer than this: as long as a connection's calls may past its age.
+pub const STREAM_MS_MAX: u64 = CONNECTION_GRACE_MS_MAX;
+/// A stream without a message for this long, all of whose items are answered, is ended.
+pub const STREAM_IDLE_MS_MAX: u64 = 60_000;
+/// How often a stream looks whether its caller may still call, and whether its time is over.
+pub const STREAM_LOOK_MS: u64 = 100;
+const _: () = assert!(
+    STREAMS_PER_PRINCIPAL_MAX * (STREAM_ITEMS_ASKED_MAX + STREAM_MESSAGE_ITEMS_MAX)
+        < QUEUE_COMMANDS_PER_PRINCIPAL_MAX
+);
 /// Exports at once a principal.
 pub const EXPORTS_PER_PRINCIPAL_MAX: usize = 2;
 /// Bytes of one piece of an export.
@@ -232,6 +253,13 @@ pub const BUCKET_BYTES_MAX: usize = 64;
 
 /// A clock that is further past the last entry than this is not believed at the start.
 pub const CLOCK_AHEAD_MS_MAX: u64 = 1_200 * crate::clock::DAY_MS;
+
+/// Bytes of an import's input: some half a million lines.
+pub const IMPORT_BYTES_MAX: usize = 256 << 20;
+/// Bytes of one line of it.
+pub const IMPORT_LINE_BYTES_MAX: usize = 16 << 10;
+/// An import is gone on with for this long after it was begun: well within [`REQUEST_MEMORY_MS`].
+pub const IMPORT_JOB_MS_MAX: u64 = REQUEST_MEMORY_MS - 60 * 60 * 1000;
 
 /// Bytes of a backup's chunk, sealed; a reader takes no longer one.
 pub const BACKUP_CHUNK_BYTES_MAX: usize = 1 << 20;

@@ -5,6 +5,7 @@ use crate::mix::Op;
 use crate::requests;
 use crate::stock::Stock;
 use crate::wire::{Client, Credential};
+use payvault::api::proto as pb;
 use std::sync::Arc;
 use tonic::Status;
 
@@ -28,6 +29,8 @@ pub struct Target {
 pub enum Answer {
     /// As it should.
     Done,
+    /// Several items of a stream: how many as they should, and the others' errors.
+    Items(u64, Vec<Status>),
     /// With an error.
     Failed(Status),
     /// It was not made: nothing is left in stock for it.
@@ -94,6 +97,28 @@ impl Caller {
         Ok(self.portal.tokenize(request).await?.into_inner().token)
     }
 
+    /// Hands in the details of a request.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn tokenize_with(
+        &mut self,
+        request: pb::TokenizeRequest,
+    ) -> Result<pb::TokenizeResponse, Status> {
+        Ok(self.portal.tokenize(request).await?.into_inner())
+    }
+
+    /// Redeems as a request says.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn redeem_with(
+        &mut self,
+        request: pb::RedeemRequest,
+    ) -> Result<pb::RedeemResponse, Status> {
+        Ok(self.processor.redeem(request).await?.into_inner())
+    }
+
     /// Makes one call.
     pub async fn call(&mut self, op: Op) -> Answer {
         let done = match op {
@@ -118,6 +143,7 @@ impl Caller {
                 let request = requests::describe(&of.transaction, &of.token);
                 self.processor.describe_token(request).await.map(drop)
             }
+            Op::TokenizeStream | Op::RedeemStream => unreachable!("these go over lanes"),
         };
         match done {
             Ok(()) => Answer::Done,

@@ -91,6 +91,13 @@ struct Tally {
     errors: BTreeMap<String, u64>,
 }
 
+impl Tally {
+    fn failed(&mut self, op: Op, status: &tonic::Status) {
+        let what = format!("{}: {:?} {}", op.as_str(), status.code(), status.message());
+        *self.errors.entry(what).or_default() += 1;
+    }
+}
+
 struct Shared {
     phase: AtomicU8,
     tally: Mutex<Tally>,
@@ -125,10 +132,12 @@ impl Shared {
                 let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
                 tally.latencies[op as usize].saturating_record(ns);
             }
-            Answer::Failed(status) => {
-                let what = format!("{}: {:?} {}", op.as_str(), status.code(), status.message());
-                *tally.errors.entry(what).or_default() += 1;
+            Answer::Items(done, failed) => {
+                let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+                tally.latencies[op as usize].saturating_record_n(ns, done);
+                failed.iter().for_each(|status| tally.failed(op, status));
             }
+            Answer::Failed(status) => tally.failed(op, &status),
             Answer::Dry => {}
         }
     }

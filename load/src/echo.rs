@@ -25,9 +25,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 /// Names of the files that both ends read.
 const SERVER: &str = "echo";
@@ -224,6 +225,9 @@ impl Echo {
     }
 }
 
+/// Answers of a stream.
+type Answers<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
+
 /// What no load calls.
 fn not_measured<T>() -> Result<Response<T>, Status> {
     Err(Status::unimplemented("the echo doesn't know this call"))
@@ -257,6 +261,42 @@ impl VaultService for Echo {
         _: Request<pb::DescribeTokenRequest>,
     ) -> Result<Response<pb::DescribeTokenResponse>, Status> {
         Ok(Response::new(self.described.clone()))
+    }
+
+    type TokenizeStreamStream = Answers<pb::TokenizeStreamResponse>;
+
+    async fn tokenize_stream(
+        &self,
+        request: Request<Streaming<pb::TokenizeStreamRequest>>,
+    ) -> Result<Response<Self::TokenizeStreamStream>, Status> {
+        use pb::tokenize_result::Outcome;
+        let result = pb::TokenizeResult {
+            outcome: Some(Outcome::Tokenized(self.tokenized.clone())),
+        };
+        let answer = move |asked: Result<pb::TokenizeStreamRequest, Status>| {
+            Ok(pb::TokenizeStreamResponse {
+                results: vec![result.clone(); asked?.items.len()],
+            })
+        };
+        Ok(Response::new(Box::pin(request.into_inner().map(answer))))
+    }
+
+    type RedeemStreamStream = Answers<pb::RedeemStreamResponse>;
+
+    async fn redeem_stream(
+        &self,
+        request: Request<Streaming<pb::RedeemStreamRequest>>,
+    ) -> Result<Response<Self::RedeemStreamStream>, Status> {
+        use pb::redeem_result::Outcome;
+        let result = pb::RedeemResult {
+            outcome: Some(Outcome::Redeemed(self.redeemed.clone())),
+        };
+        let answer = move |asked: Result<pb::RedeemStreamRequest, Status>| {
+            Ok(pb::RedeemStreamResponse {
+                results: vec![result.clone(); asked?.items.len()],
+            })
+        };
+        Ok(Response::new(Box::pin(request.into_inner().map(answer))))
     }
 
     async fn get_transaction(
@@ -327,12 +367,29 @@ mod tests {
             let callers = target.callers(16, 2).await.expect("callers");
             let measured = drive(callers, &load, None).await;
             assert!(measured.errors.is_empty(), "{:?}", measured.errors);
-            if measured.latencies.iter().all(|of| !of.is_empty()) {
+            let unary = Op::ALL.into_iter().filter(|op| !op.is_stream());
+            if unary
+                .into_iter()
+                .all(|op| !measured.latencies[op as usize].is_empty())
+            {
                 break measured;
             }
             load.duration *= 2;
         };
-        assert!(measured.calls() >= Op::ALL.len() as u64);
+        assert!(measured.calls() >= 4);
+        for op in Op::ALL.into_iter().filter(|op| op.is_stream()) {
+            load.mix = op.as_str().parse().expect("a mix");
+            let measured = loop {
+                let lanes = target.lanes(op, 256, 2).await.expect("lanes");
+                let measured = drive(lanes, &load, None).await;
+                assert!(measured.errors.is_empty(), "{:?}", measured.errors);
+                if measured.calls() > 0 {
+                    break measured;
+                }
+                load.duration *= 2;
+            };
+            assert_eq!(measured.latencies[op as usize].len(), measured.calls());
+        }
 
         // Without a certificate of its CA nobody is let in.
         let stranger = tempfile::tempdir().expect("a directory");

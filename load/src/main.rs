@@ -9,12 +9,14 @@ mod echo;
 mod exporting;
 mod failure;
 mod fill;
+mod lane;
 mod machine;
 mod mix;
 mod prepare;
 mod report;
 mod requests;
 mod run;
+mod soak;
 mod stock;
 mod wire;
 
@@ -39,6 +41,7 @@ struct Cli {
 enum Command {
     Run(Box<run::RunArgs>),
     Fill(Box<fill::FillArgs>),
+    Soak(Box<soak::SoakArgs>),
     /// Serves the echo; `run` starts it by itself
     #[command(hide = true)]
     EchoServer {
@@ -80,6 +83,7 @@ async fn drive_it(command: Command) -> Result<(), LoadError> {
     match command {
         Command::Run(args) => run::run(*args).await,
         Command::Fill(args) => fill::fill(*args).await,
+        Command::Soak(args) => soak::soak(*args).await,
         Command::EchoServer { .. } => Ok(()),
     }
 }

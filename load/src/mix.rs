@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A kind of call. A bulk stream will be one more, that counts what it carries.
+/// A kind of call. A stream's items count as one each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
     /// `OpenTransaction`.
@@ -14,11 +14,27 @@ pub enum Op {
     Redeem,
     /// `DescribeToken`.
     Describe,
+    /// Items of `TokenizeStream`.
+    TokenizeStream,
+    /// Items of `RedeemStream`.
+    RedeemStream,
 }
 
 impl Op {
     /// All of them.
-    pub const ALL: [Op; 4] = [Op::Open, Op::Tokenize, Op::Redeem, Op::Describe];
+    pub const ALL: [Op; 6] = [
+        Op::Open,
+        Op::Tokenize,
+        Op::Redeem,
+        Op::Describe,
+        Op::TokenizeStream,
+        Op::RedeemStream,
+    ];
+
+    /// Whether it comes as items of streams.
+    pub fn is_stream(self) -> bool {
+        matches!(self, Op::TokenizeStream | Op::RedeemStream)
+    }
 
     /// Its name on the command line and in reports.
     pub fn as_str(self) -> &'static str {
@@ -27,6 +43,8 @@ impl Op {
             Op::Tokenize => "tokenize",
             Op::Redeem => "redeem",
             Op::Describe => "describe",
+            Op::TokenizeStream => "tokenize-stream",
+            Op::RedeemStream => "redeem-stream",
         }
     }
 }
@@ -53,6 +71,14 @@ impl Mix {
             }
         }
         unreachable!("the point is below the sum of the weights")
+    }
+
+    /// The stream whose items it is, if it is one.
+    pub fn stream(&self) -> Option<Op> {
+        self.parts[..]
+            .first()
+            .map(|(op, _)| *op)
+            .filter(|op| op.is_stream())
     }
 
     /// The part of all calls that `op` is, 0 to 1.
@@ -90,12 +116,18 @@ impl FromStr for Mix {
             let (name, weight) = part.split_once('=').unwrap_or((part, "1"));
             let op = Op::ALL.into_iter().find(|op| op.as_str() == name);
             let op = op.ok_or_else(|| {
-                format!("no such call: {name}; there are open, tokenize, redeem and describe")
+                format!(
+                    "no such call: {name}; there are open, tokenize, redeem, describe, \
+                     tokenize-stream and redeem-stream"
+                )
             })?;
             match weight.parse() {
                 Ok(weight @ 1..=1_000_000) => parts.push((op, weight)),
                 _ => return Err(format!("{name}: a weight is a number from 1 to 1,000,000")),
             }
+        }
+        if parts.len() > 1 && parts.iter().any(|(op, _)| op.is_stream()) {
+            return Err("a stream is measured by itself".to_owned());
         }
         Ok(Mix { parts })
     }
@@ -116,7 +148,19 @@ mod tests {
             "redeem".parse::<Mix>().expect("a mix").to_string(),
             "redeem"
         );
-        for bad in ["", "pay", "redeem=0", "redeem=x", "redeem+"] {
+        let stream: Mix = "redeem-stream".parse().expect("a mix");
+        assert_eq!(
+            (stream.stream(), mix.stream()),
+            (Some(Op::RedeemStream), None)
+        );
+        for bad in [
+            "",
+            "pay",
+            "redeem=0",
+            "redeem=x",
+            "redeem+",
+            "redeem+redeem-stream",
+        ] {
             assert!(bad.parse::<Mix>().is_err(), "{bad}");
         }
     }

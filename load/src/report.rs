@@ -320,6 +320,9 @@ fn print_row(row: &Row) {
 /// A lone caller may wait for this much beside the echo's time and one flush.
 const LONE_US: f64 = 150.0;
 
+/// How many items of a stream are done in the time of one call.
+const STREAM_RATIO: f64 = 2.0;
+
 fn aims(rows: &[Row], fdatasync_us: f64) -> Vec<Aim> {
     let find = |server: &str, mix: &str, callers: usize| {
         rows.iter()
@@ -345,6 +348,24 @@ fn aims(rows: &[Row], fdatasync_us: f64) -> Vec<Aim> {
                 found,
                 met: found <= aim,
             });
+        }
+    }
+    // An item of a stream against a call, with as many under way.
+    for (stream, call) in [("tokenize-stream", "tokenize"), ("redeem-stream", "redeem")] {
+        for row in rows.iter().filter(|row| row.mix == stream) {
+            let call = find("vault", call, row.callers);
+            if let Some(call) = call.filter(|_| row.server == "vault" && row.rate.is_none()) {
+                let found = row.per_second / call.per_second.max(1e-9);
+                aims.push(Aim {
+                    what: format!(
+                        "{stream}, {} items under way, by {} with as many callers",
+                        row.callers, call.mix
+                    ),
+                    aim: STREAM_RATIO,
+                    found,
+                    met: found >= STREAM_RATIO,
+                });
+            }
         }
     }
     aims

@@ -128,8 +128,8 @@ pub struct RunArgs {
     /// With --connect: the vault's process, for its CPU time
     #[arg(long, value_name = "PID", requires = "connect")]
     pid: Option<u32>,
-    /// Calls: open, tokenize, redeem, describe, or several with weights (tokenize=1+redeem=3);
-    /// each is measured by itself
+    /// Calls: open, tokenize, redeem, describe, or several with weights (tokenize=1+redeem=3), or
+    /// items of a stream: tokenize-stream, redeem-stream; each is measured by itself
     #[arg(
         long,
         value_name = "MIX,…",
@@ -141,6 +141,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "COUNT,…", value_delimiter = ',', default_value = "1,16,64,256",
           value_parser = clap::value_parser!(u32).range(1..=16_384))]
     callers: Vec<u32>,
+    /// Of streams: how many there are; callers is then how many items they have under way
+    #[arg(long, value_name = "COUNT", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=payvault::limits::STREAMS_PER_PRINCIPAL_MAX as i64))]
+    streams: u32,
     /// Connections that callers share, a principal
     #[arg(long, value_name = "COUNT", default_value_t = 4,
           value_parser = clap::value_parser!(u32).range(1..=128))]
@@ -296,12 +300,8 @@ impl Case<'_> {
             None => {
                 let first = PER_SECOND_MAX.min(PER_CALLER_MAX * self.callers as f64);
                 self.make(target, first).await?;
-                let callers = target
-                    .callers(self.callers, self.args.connections as usize)
-                    .await?;
                 let load = self.load(Duration::from_millis(100), Duration::from_millis(900));
-                let tried = drive(callers, &load, target.pid).await;
-                tried.per_second() * SPARE
+                self.drive(target, &load).await?.per_second() * SPARE
             }
         };
         self.make(target, per_second * seconds).await
@@ -309,7 +309,7 @@ impl Case<'_> {
 
     async fn make(&self, target: &Target, calls: f64) -> Result<(), LoadError> {
         let of = |op| (self.mix.share(op) * calls).ceil() as u64;
-        let mut redeems = of(Op::Redeem);
+        let mut redeems = of(Op::Redeem) + of(Op::RedeemStream);
         if self.mix.share(Op::Describe) > 0.0 {
             // Looked at in turns, as tokens that are redeemed are.
             redeems += 100_000;
@@ -322,7 +322,8 @@ impl Case<'_> {
                 count + count / 50 + 256
             }
         };
-        prepare::fill(target, spare(of(Op::Tokenize)), spare(redeems)).await
+        let tokenizes = of(Op::Tokenize) + of(Op::TokenizeStream);
+        prepare::fill(target, spare(tokenizes), spare(redeems)).await
     }
 
     fn load(&self, warm_up: Duration, duration: Duration) -> Load {
@@ -336,9 +337,35 @@ impl Case<'_> {
         }
     }
 
-    async fn measure(&self, target: &Target) -> Result<Row, LoadError> {
+    /// Drives the load: calls over connections, or items over streams.
+    async fn drive(&self, target: &Target, load: &Load) -> Result<Measured, LoadError> {
         let connections = self.args.connections as usize;
-        let callers = target.callers(self.callers, connections).await?;
+        Ok(match self.mix.stream() {
+            Some(op) => {
+                let streams = self.args.streams as usize;
+                drive(
+                    target.lanes(op, self.callers, streams).await?,
+                    load,
+                    target.pid,
+                )
+                .await
+            }
+            None => {
+                drive(
+                    target.callers(self.callers, connections).await?,
+                    load,
+                    target.pid,
+                )
+                .await
+            }
+        })
+    }
+
+    async fn measure(&self, target: &Target) -> Result<Row, LoadError> {
+        let connections = match self.mix.stream() {
+            Some(_) => self.args.streams as usize,
+            None => self.args.connections as usize,
+        };
         let mix = self.mix.to_string();
         eprintln!("{} {mix}, {} callers …", target.name, self.callers);
         let load = self.load(
@@ -349,7 +376,7 @@ impl Case<'_> {
             true => Some(exporting::start(self.dev).await?),
             false => None,
         };
-        let measured: Measured = drive(callers, &load, target.pid).await;
+        let measured = self.drive(target, &load).await?;
         let mut row = Row::new(
             target.name,
             &mix,

@@ -51,6 +51,11 @@ impl PeerInfo {
         !self.withdrawn.load(Ordering::Acquire) && !self.identity.expired(now)
     }
 
+    /// A message of a call under way came: the connection is there for something.
+    pub fn heard(&self) {
+        self.pulse.idle_bytes.store(0, Ordering::Relaxed);
+    }
+
     /// Takes the trust away, for good: calls that are under way see it too.
     pub fn withdraw(&self) {
         self.withdrawn.store(true, Ordering::Release);

@@ -1,7 +1,8 @@
 //! Every call has a deadline: the client's `grpc-timeout`, or the vault's longest, whichever is
 //! sooner. Services find it in a request's extensions, so that a command whose caller has given
 //! up is dropped before it is run. The deadline bounds the time until the answer begins; what is
-//! streamed after that is bounded by the connection's age.
+//! streamed after that is bounded by the connection's age, and a stream of both sides by its own
+//! bound and the client's deadline, which it keeps itself.
 
 use super::status;
 use crate::clock::Clock;
@@ -20,6 +21,8 @@ use tower::{Layer, Service};
 pub struct Deadline {
     /// In milliseconds of [`Clock::monotonic_ms`].
     pub monotonic_ms: u64,
+    /// The client's own, however far away; `None` when it named none.
+    pub asked_ms: Option<u64>,
 }
 
 impl Deadline {
@@ -76,13 +79,16 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> InTime<S::Future> {
-        let Some(budget) = budget(request.headers(), self.longest) else {
+        let Some(asked) = asked(request.headers()) else {
             return InTime::Refused {
                 status: Some(status::malformed_timeout()),
             };
         };
+        let budget = asked.map_or(self.longest, |asked| asked.min(self.longest));
+        let now_ms = self.clock.monotonic_ms();
         request.extensions_mut().insert(Deadline {
-            monotonic_ms: self.clock.monotonic_ms() + budget.as_millis() as u64,
+            monotonic_ms: now_ms + budget.as_millis() as u64,
+            asked_ms: asked.map(|asked| now_ms + asked.as_millis() as u64),
         });
         InTime::Running {
             inner: self.inner.call(request),
@@ -136,11 +142,11 @@ where
     }
 }
 
-/// The time that a call has; `None` when the header can't be read.
-fn budget(headers: &HeaderMap, longest: Duration) -> Option<Duration> {
+/// The time that the client gives its call, if it says; `None` when the header can't be read.
+fn asked(headers: &HeaderMap) -> Option<Option<Duration>> {
     match headers.get("grpc-timeout") {
-        None => Some(longest),
-        Some(value) => Some(timeout(value.as_bytes())?.min(longest)),
+        None => Some(None),
+        Some(value) => Some(Some(timeout(value.as_bytes())?)),
     }
 }
 
@@ -207,15 +213,17 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_sooner_of_both_deadlines_counts() {
+    #[tokio::test]
+    async fn the_sooner_of_both_deadlines_counts_and_a_stream_finds_its_clients_own() {
+        let (seen, _) = call("20m").await;
+        let seen = seen.expect("it came through");
+        assert_eq!(seen.asked_ms, Some(seen.monotonic_ms));
         let mut headers = HeaderMap::new();
-        let longest = Duration::from_secs(30);
-        assert_eq!(budget(&headers, longest), Some(longest));
+        assert_eq!(asked(&headers), Some(None));
         headers.insert("grpc-timeout", "9H".parse().unwrap());
-        assert_eq!(budget(&headers, longest), Some(longest));
-        headers.insert("grpc-timeout", "20m".parse().unwrap());
-        assert_eq!(budget(&headers, longest), Some(Duration::from_millis(20)));
+        assert_eq!(asked(&headers), Some(Some(Duration::from_secs(9 * 3600))));
+        headers.insert("grpc-timeout", "soon".parse().unwrap());
+        assert_eq!(asked(&headers), None);
     }
 
     async fn call(timeout: &str) -> (Option<Deadline>, Status) {

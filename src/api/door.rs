@@ -3,6 +3,7 @@
 //! refusal.
 
 use super::connection::PeerInfo;
+use super::crowd::{Crowd, Spot};
 use super::deadline::Deadline;
 use super::rate::Rates;
 use super::status;
@@ -14,6 +15,7 @@ use crate::policy::{self, Denial, Principal, Rpc, rule};
 use crate::vault::command::{Admin, Caller, Done, Refusal, Work};
 use crate::vault::{Gate, Vault};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tonic::{Request, Status};
 
@@ -24,6 +26,13 @@ pub struct Door {
     rates: Rates,
     /// Day of the last call that was noted, for the 90-day rule.
     seen: Mutex<HashMap<PrincipalId, u32>>,
+    streams: Arc<Crowd<PrincipalId>>,
+    draining: AtomicBool,
+}
+
+/// One of the streams that a principal may have under way.
+pub struct StreamTurn {
+    _spot: Spot<PrincipalId>,
 }
 
 /// A caller that may make its call.
@@ -47,7 +56,24 @@ impl Door {
             clock: clock.clone(),
             rates: Rates::new(calls_per_second, clock),
             seen: Mutex::default(),
+            streams: Crowd::new(limits::STREAMS_PER_PRINCIPAL_MAX),
+            draining: AtomicBool::new(false),
         })
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The vault stops: streams end as soon as they have answered what they read.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the vault stops.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// The gate.
@@ -161,6 +187,35 @@ impl Door {
             .map_err(|refusal| status::of_refusal(&refusal))
     }
 
+    /// A place for one stream more of an admitted caller.
+    ///
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED`, with an entry.
+    pub async fn stream_turn(&self, admitted: &Admitted) -> Result<StreamTurn, Status> {
+        match self.streams.take(admitted.principal.id) {
+            Some(spot) => Ok(StreamTurn { _spot: spot }),
+            None => Err(admitted.denied(Denial::TooMany).await),
+        }
+    }
+
+    /// Whether a caller that was admitted a while ago would be admitted still. Not for people: a
+    /// session isn't looked at.
+    ///
+    /// # Errors
+    /// What a new call would be refused with.
+    pub fn still_admits(&self, admitted: &Admitted) -> Result<(), Denial> {
+        let registry = admitted.vault.registry();
+        let principal = registry
+            .principal(admitted.principal.id)
+            .ok_or(Denial::PrincipalDisabled)?;
+        policy::admit(admitted.rpc, principal, false, self.clock.now())
+    }
+
+    /// Takes up to `wanted` calls from a principal's rate, and says how many there were.
+    pub fn take_calls(&self, admitted: &Admitted, wanted: usize) -> usize {
+        self.rates.take_some(admitted.principal.id, wanted)
+    }
+
     /// Counts a call against its principal's rate.
     ///
     /// # Errors
@@ -175,6 +230,11 @@ impl Door {
 }
 
 impl Admitted {
+    /// Which call it makes.
+    pub fn rpc(&self) -> Rpc {
+        self.rpc
+    }
+
     /// Refuses a call that policy let in and its service does not, with an entry.
     pub async fn denied(&self, denial: Denial) -> Status {
         refuse(

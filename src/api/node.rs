@@ -83,6 +83,11 @@ impl Node {
         }
         let refused = Arc::new(RefusedHandshakes::default());
         let door = Door::new(Arc::clone(&gate), clock.clone(), calls_per_second);
+        let stopping = Arc::clone(&door);
+        let shutdown = async move {
+            shutdown.await;
+            stopping.drain();
+        };
         let serving = Serving {
             listener,
             routes: routes(&door, &tls, &clock, &health, backup_dir, uk_modulus),

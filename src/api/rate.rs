@@ -30,6 +30,11 @@ impl Rates {
 
     /// Takes one call; false when there is none left.
     pub fn take(&self, principal: PrincipalId) -> bool {
+        self.take_some(principal, 1) == 1
+    }
+
+    /// Takes up to `wanted` calls, and says how many there were.
+    pub fn take_some(&self, principal: PrincipalId, wanted: usize) -> usize {
         let now_ms = self.clock.monotonic_ms();
         let full = self.per_second * 1_000;
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
@@ -40,11 +45,9 @@ impl Rates {
         let gained = now_ms.saturating_sub(bucket.filled_ms) * self.per_second;
         bucket.milli = (bucket.milli + gained).min(full);
         bucket.filled_ms = now_ms;
-        if bucket.milli < 1_000 {
-            return false;
-        }
-        bucket.milli -= 1_000;
-        true
+        let taken = (bucket.milli / 1_000).min(wanted as u64);
+        bucket.milli -= taken * 1_000;
+        taken as usize
     }
 }
 
@@ -64,5 +67,8 @@ mod tests {
         assert_eq!((0..50).filter(|_| rates.take(one)).count(), 1);
         clock.pass_ms(60_000);
         assert_eq!((0..50).filter(|_| rates.take(one)).count(), 10);
+        clock.pass_ms(400);
+        let some = [3, 3, 3].map(|wanted| rates.take_some(one, wanted));
+        assert_eq!(some, [3, 1, 0], "as many as there are");
     }
 }

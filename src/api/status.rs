@@ -4,6 +4,7 @@
 use super::violations::Violations;
 use crate::policy::Denial;
 use crate::vault::command::Refusal;
+use prost::Message;
 use std::collections::HashMap;
 use std::time::Duration;
 use tonic::{Code, Status};
@@ -275,6 +276,36 @@ pub fn of_denial(denial: Denial) -> Status {
         D::InvalidRequest => (Code::InvalidArgument, "the request is invalid", None),
     };
     with_details(code, reason, message, retry)
+}
+
+/// What a refusal is inside of an answer: the same as it would be in its stead.
+pub fn inside(status: &Status) -> tonic_types::Status {
+    // The details are the whole of it, encoded.
+    tonic_types::Status::decode(status.details()).unwrap_or_else(|_| tonic_types::Status {
+        code: status.code().into(),
+        message: status.message().to_owned(),
+        details: Vec::new(),
+    })
+}
+
+/// A stream whose time is over, or that stood idle.
+pub fn stream_ended() -> Status {
+    with_details(
+        Code::Unavailable,
+        "STREAM_ENDED",
+        "the stream had its time, or stood idle: open another and send again what has no result",
+        Some(Duration::ZERO),
+    )
+}
+
+/// A stream of a vault that is stopping.
+pub fn draining() -> Status {
+    with_details(
+        Code::Unavailable,
+        "DRAINING",
+        "the vault is stopping: connect again and send again what has no result",
+        Some(Duration::from_millis(200)),
+    )
 }
 
 /// A call whose deadline passed before its answer began.

@@ -124,7 +124,10 @@ pub fn read() -> Result<proto::PaymentDetails, CliError> {
 }
 
 /// Reads JSON. serde's own message would repeat values, so only the place is named.
-fn parse(text: &str) -> Result<proto::PaymentDetails, CliError> {
+///
+/// # Errors
+/// When it isn't details.
+pub fn parse(text: &str) -> Result<proto::PaymentDetails, CliError> {
     let given: Given = serde_json::from_str(text).map_err(|error| {
         CliError::Usage(format!(
             "stdin, line {}, column {}: not payment details in JSON (see --help); numbers are \

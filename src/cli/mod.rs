@@ -12,6 +12,7 @@ pub mod describe;
 pub mod details;
 pub mod dev;
 pub mod error;
+pub mod import;
 pub mod init;
 pub mod input;
 pub mod keys;
@@ -112,6 +113,9 @@ pub enum Command {
     /// Swap payment details for a token
     #[command(after_help = tokenize::HELP)]
     Tokenize(tokenize::TokenizeArgs),
+    /// Swap many payment details for tokens, each once however often it is run
+    #[command(after_help = import::HELP)]
+    Import(Box<import::ImportArgs>),
     /// Get back the fields that a purpose needs
     #[command(after_help = redeem::EXAMPLES)]
     Redeem(redeem::RedeemArgs),
@@ -173,6 +177,7 @@ async fn call(command: Command, output: Output) -> Result<(), CliError> {
         Command::Log(command) => log::run(command, output).await,
         Command::Transaction(command) => transaction::run(command, output).await,
         Command::Tokenize(args) => tokenize::run(args, output).await,
+        Command::Import(args) => import::run(*args, output).await,
         Command::Redeem(args) => redeem::run(args, output).await,
         Command::Describe(args) => describe::run(args, output).await,
         Command::Revoke(args) => revoke::run(args, output).await,
@@ -318,6 +323,8 @@ mod tests {
             "payvault log tiles /srv/tiles audit.jsonl --key K",
             "payvault transaction open --site nl --grant a:authorize:number:1 --amount 1999/EUR",
             "payvault tokenize txn_x --token-out token",
+            "payvault import cards.csv --job cards.job --terms terms.json --out tokens.jsonl",
+            "payvault import - --format csv --dry-run --report refused.jsonl",
             "payvault redeem txn_x --token-file token --purpose authorize --fields number,expiry",
             "payvault report txn_x --outcome succeeded --reference r1 --token-file token",
             "payvault completions bash",
@@ -339,6 +346,7 @@ mod tests {
             "payvault redeem txn_x --purpose steal --fields number",
             "payvault log verify audit.jsonl",
             "payvault log export --reason r --ticket T --resume",
+            "payvault import cards.csv",
             "payvault tokenize txn_x 4242424242424242",
         ] {
             assert!(

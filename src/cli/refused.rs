@@ -124,6 +124,7 @@ impl Refused {
             "SHARE_NOT_YOURS" => "Each custodian brings the own share by the own certificate.",
             "SEALED" => "An operator unseals: `payvault unseal`.",
             "DRAINING" => "The vault is stopping: try again later.",
+            "STREAM_ENDED" => "Open another stream, and go on with what has no result.",
             "LEDGER_UNAVAILABLE" | "CLOCK_SUSPECT" => {
                 "Nothing was released. An operator looks at the vault's log; try again later."
             }

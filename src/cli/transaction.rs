@@ -73,15 +73,20 @@ pub struct OneArgs {
     connection: ConnectionArgs,
 }
 
+/// What a party gets for a purpose.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct GrantArg {
+pub struct GrantArg {
     party: String,
     purpose: Purpose,
     fields: Vec<Field>,
     uses: u32,
 }
 
-fn grant(text: &str) -> Result<GrantArg, String> {
+/// Reads `PARTY:PURPOSE:FIELDS:USES`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn grant(text: &str) -> Result<GrantArg, String> {
     let parts: Vec<&str> = text.split(':').collect();
     let [party, purpose, fields, uses] = parts[..] else {
         return Err("give PARTY:PURPOSE:FIELDS:USES, such as acme:refund:number:3".to_owned());
@@ -142,9 +147,16 @@ async fn open(args: OpenArgs, output: Output) -> Result<(), CliError> {
     output.result(&document, |out| writeln!(out, "{}", answer.transaction))
 }
 
-fn terms(args: &OpenArgs, connection: &Connection) -> Result<proto::Terms, CliError> {
+/// The parties that get them.
+///
+/// # Errors
+/// When one isn't known.
+pub fn parties(
+    grants: &[GrantArg],
+    connection: &Connection,
+) -> Result<Vec<proto::Party>, CliError> {
     let mut parties: Vec<proto::Party> = Vec::new();
-    for grant in &args.grants {
+    for grant in grants {
         let principal = connection.principal_id(&grant.party)?;
         let granted = proto::Grant {
             purpose: grant.purpose as i32,
@@ -159,6 +171,11 @@ fn terms(args: &OpenArgs, connection: &Connection) -> Result<proto::Terms, CliEr
             }),
         }
     }
+    Ok(parties)
+}
+
+fn terms(args: &OpenArgs, connection: &Connection) -> Result<proto::Terms, CliError> {
+    let parties = parties(&args.grants, connection)?;
     let now = Clock::system().now();
     let release = args.release.unwrap_or_else(|| args.expires.max(7 * DAY_MS));
     Ok(proto::Terms {

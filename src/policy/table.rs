@@ -81,8 +81,9 @@ pub const fn rule(rpc: Rpc) -> Rule {
     match rpc {
         Rpc::OpenTransaction => tied(&[Portal], Needs::Nothing, ANY, false),
         Rpc::GetTransaction => tied(&[Portal, Processor], Needs::OwnerOrParty, ANY, false),
-        Rpc::Tokenize => tied(&[Portal], Needs::Owner, &[Phase::Open], true),
-        Rpc::Redeem => Rule {
+        // A stream's items are the unary calls' requests.
+        Rpc::Tokenize | Rpc::TokenizeStream => tied(&[Portal], Needs::Owner, &[Phase::Open], true),
+        Rpc::Redeem | Rpc::RedeemStream => Rule {
             purpose: true,
             ..tied(
                 &[Processor],

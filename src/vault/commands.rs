@@ -57,8 +57,8 @@ const fn event_of_rpc(rpc: Rpc) -> Event {
     match rpc {
         Rpc::OpenTransaction => Event::TransactionOpened,
         Rpc::GetTransaction => Event::TransactionRead,
-        Rpc::Tokenize => Event::Tokenized,
-        Rpc::Redeem => Event::Redeemed,
+        Rpc::Tokenize | Rpc::TokenizeStream => Event::Tokenized,
+        Rpc::Redeem | Rpc::RedeemStream => Event::Redeemed,
         Rpc::ReportOutcome => Event::OutcomeReported,
         Rpc::DescribeToken => Event::TokenDescribed,
         Rpc::RevokeToken => Event::TokenRevoked,

@@ -801,6 +801,8 @@ fn answer_all(asks: Vec<Ask>, refusal: &Refusal) {
 pub enum Turn {
     /// A command.
     Ask(Box<Ask>),
+    /// Commands that came together.
+    Together(Vec<Ask>),
     /// A second has passed.
     Tick,
     /// Stop after what came before, with this as the last word.
@@ -859,6 +861,7 @@ impl Inbox {
         match turn {
             Turn::Ask(ask) if ask.share.is_none() => self.notes.push(*ask),
             Turn::Ask(ask) => self.waiting.put(*ask),
+            Turn::Together(asks) => asks.into_iter().for_each(|ask| self.waiting.put(ask)),
             Turn::Tick => self.tick = true,
             Turn::Stop(note) => self.stop = Some(*note),
         }

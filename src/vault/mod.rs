@@ -39,6 +39,7 @@ mod rows;
 mod sessions;
 mod state;
 mod tee;
+mod together;
 mod tokenize;
 mod tokens;
 mod watchdog;
@@ -59,6 +60,7 @@ pub use publish::Published;
 pub use registry::{Change, Pending, Registry};
 pub use reseal::ResealError;
 pub use sessions::Sessions;
+pub use together::Answers;
 
 use crate::clock::{Beats, Clock};
 use crate::ids::{PrincipalId, VaultId};

@@ -52,6 +52,8 @@ pub struct Serving {
     pub people: BTreeMap<&'static str, Person>,
     pub disk: MemoryDisk,
     pub clock: Arc<ManualClock>,
+    /// Takes effect when it restarts.
+    pub calls_per_second: u32,
     _dir: TempDir,
     pub gate: Arc<Gate>,
     tls: Arc<Tls>,
@@ -266,6 +268,7 @@ impl Serving {
             people: BTreeMap::new(),
             disk,
             clock: manual,
+            calls_per_second: 1_000_000,
             _dir: dir,
             gate: Arc::new(gate),
             tls,
@@ -286,7 +289,7 @@ impl Serving {
         let (stop, stopped) = oneshot::channel::<()>();
         let clock = self.gate.house().clock.clone();
         let tls = Arc::clone(&self.tls);
-        let node = Node::new(Arc::clone(&self.gate), tls, clock, 1_000_000)
+        let node = Node::new(Arc::clone(&self.gate), tls, clock, self.calls_per_second)
             .with_backup_dir(Some(self.backup_dir()))
             .with_uk_modulus(uk_modulus());
         self.stop = Some(stop);

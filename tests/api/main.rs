@@ -2,6 +2,7 @@
 
 mod admin;
 mod backup;
+mod bulk;
 mod custodians;
 mod entries;
 mod faults;

@@ -185,6 +185,18 @@ fn good_redeem(ground: &Ground) -> pb::RedeemRequest {
     redemption(&ground.transaction, &ground.token)
 }
 
+fn good_tokenize_stream(ground: &Ground) -> pb::TokenizeStreamRequest {
+    pb::TokenizeStreamRequest {
+        items: vec![good_tokenize(ground)],
+    }
+}
+
+fn good_redeem_stream(ground: &Ground) -> pb::RedeemStreamRequest {
+    pb::RedeemStreamRequest {
+        items: vec![good_redeem(ground)],
+    }
+}
+
 fn good_report(ground: &Ground) -> pb::ReportOutcomeRequest {
     pb::ReportOutcomeRequest {
         request_id: request_id(),
@@ -1013,6 +1025,25 @@ fn handing_in_accounts(table: &mut Table<'_>) {
     }
 }
 
+/// What is wrong with a whole message ends its stream; what is wrong with an item is its own test.
+fn in_bulk(table: &mut Table<'_>) {
+    let rpc = Rpc::TokenizeStream;
+    let items = ["items"];
+    table.row(rpc, "no item", good_tokenize_stream, &items, |m| {
+        m.items.clear();
+    });
+    table.row(rpc, "65 items", good_tokenize_stream, &items, |m| {
+        m.items = vec![m.items[0].clone(); 65];
+    });
+    let rpc = Rpc::RedeemStream;
+    table.row(rpc, "no item", good_redeem_stream, &items, |m| {
+        m.items.clear();
+    });
+    table.row(rpc, "65 items", good_redeem_stream, &items, |m| {
+        m.items = vec![m.items[0].clone(); 65];
+    });
+}
+
 fn using(table: &mut Table<'_>) {
     let rpc = Rpc::GetTransaction;
     transactions(table, rpc, good_get, |m| &mut m.transaction);
@@ -1544,6 +1575,7 @@ async fn each_malformed_request_is_refused_and_changes_nothing() {
     };
     opening(&mut table);
     handing_in(&mut table);
+    in_bulk(&mut table);
     using(&mut table);
     reading(&mut table);
     running(&mut table);
@@ -1656,6 +1688,104 @@ async fn each_malformed_request_is_refused_and_changes_nothing() {
         let answer = call(&serving.people[who].channel, rpc.path(), body, session).await;
         assert!(answer.is_ok(), "{}: {:?}", rpc.name(), answer.err());
     }
+    serving.stop().await;
+}
+
+/// As an item of a stream, each row gets what the call gets, beside a good one that is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_malformed_item_is_refused_alone_and_as_its_call_is() {
+    let mut serving = Serving::start().await;
+    let ground = ground(&serving).await;
+    let mut table = Table {
+        ground: &ground,
+        rows: Vec::new(),
+    };
+    handing_in(&mut table);
+    using(&mut table);
+    let mut seen = 0;
+    for row in table.rows {
+        let stream = match row.rpc {
+            Rpc::Tokenize => Rpc::TokenizeStream,
+            Rpc::Redeem => Rpc::RedeemStream,
+            _ => continue,
+        };
+        let name = format!("{} with {}", stream.name(), row.what);
+        let channel = &serving.people[caller(row.rpc)].channel;
+        // A retry that comes back, so that the transaction is never full.
+        let good = match row.rpc {
+            Rpc::Tokenize => pb::TokenizeRequest {
+                request_id: vec![7; 16],
+                ..good_tokenize(&ground)
+            }
+            .encode_to_vec(),
+            _ => pb::RedeemRequest {
+                request_id: vec![8; 16],
+                ..good_redeem(&ground)
+            }
+            .encode_to_vec(),
+        };
+        let mut body = Vec::new();
+        for item in [&row.body, &good] {
+            body.push(0x0a);
+            prost::encoding::encode_varint(item.len() as u64, &mut body);
+            body.extend_from_slice(item);
+        }
+        let answer = call(channel, stream.path(), body, None).await;
+        let answer = answer.unwrap_or_else(|status| panic!("{name}: {status}"));
+        let (error, done) = match stream {
+            Rpc::TokenizeStream => {
+                use pb::tokenize_result::Outcome;
+                let of: pb::TokenizeStreamResponse = only(&answer);
+                let [bad, good] = &of.results[..] else {
+                    panic!("{name}: {} results", of.results.len());
+                };
+                let error = match &bad.outcome {
+                    Some(Outcome::Error(error)) => error.clone(),
+                    _ => panic!("{name} is taken"),
+                };
+                (error, matches!(good.outcome, Some(Outcome::Tokenized(_))))
+            }
+            _ => {
+                use pb::redeem_result::Outcome;
+                let of: pb::RedeemStreamResponse = only(&answer);
+                let [bad, good] = &of.results[..] else {
+                    panic!("{name}: {} results", of.results.len());
+                };
+                let error = match &bad.outcome {
+                    Some(Outcome::Error(error)) => error.clone(),
+                    _ => panic!("{name} is taken"),
+                };
+                (error, matches!(good.outcome, Some(Outcome::Redeemed(_))))
+            }
+        };
+        assert!(done, "{name}: the good one beside it");
+        let alone = call(channel, row.rpc.path(), row.body.clone(), None).await;
+        let alone = alone.expect_err("refused");
+        assert_eq!(error.encode_to_vec(), alone.details(), "{name}");
+        assert_silent(&name, &row.body, &alone);
+        seen += 1;
+    }
+    assert!(seen > 100, "{seen}");
+    // The one field that a stream has a rule of its own for.
+    let body = pb::RedeemStreamRequest {
+        items: vec![pb::RedeemRequest {
+            want_receipt: true,
+            ..good_redeem(&ground)
+        }],
+    };
+    let channel = &serving.people["processor-a"].channel;
+    let answer = call(
+        channel,
+        Rpc::RedeemStream.path(),
+        body.encode_to_vec(),
+        None,
+    )
+    .await;
+    let of: pb::RedeemStreamResponse = only(&answer.expect("a result"));
+    let Some(pb::redeem_result::Outcome::Error(error)) = &of.results[0].outcome else {
+        panic!("a receipt is promised");
+    };
+    assert!(contains(&error.encode_to_vec(), b"want_receipt"));
     serving.stop().await;
 }
 

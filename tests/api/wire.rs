@@ -239,7 +239,11 @@ pub async fn taped(serving: &Serving, who: &str) -> (Channel, Tape) {
             Ok::<_, std::io::Error>(TokioIo::new(Recorded { stream, tape }))
         }
     });
-    let endpoint = Endpoint::from_shared(serving.endpoint.clone()).expect("an address");
+    // Windows as small as HTTP/2's own: what isn't read is soon not sent.
+    let endpoint = Endpoint::from_shared(serving.endpoint.clone())
+        .expect("an address")
+        .initial_stream_window_size(64 << 10)
+        .initial_connection_window_size(64 << 10);
     let channel = endpoint.connect_with_connector(connect).await;
     (channel.expect("a connection"), tape)
 }

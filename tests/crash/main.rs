@@ -16,6 +16,7 @@ mod exhaustion;
 mod files;
 mod full;
 mod hostile;
+mod import;
 mod orders;
 mod power;
 mod size;
@@ -271,7 +272,7 @@ fn redeemed_entries(export: &[u8]) -> BTreeMap<u64, String> {
 }
 
 /// A valid card number that tells its origin.
-fn card_number(number: u64) -> String {
+pub fn card_number(number: u64) -> String {
     let body = format!("400000{:09}", number % 1_000_000_000);
     (0..10)
         .map(|digit| format!("{body}{digit}"))
@@ -279,6 +280,6 @@ fn card_number(number: u64) -> String {
         .expect("one of ten digits passes")
 }
 
-fn number(variable: &str) -> Option<u64> {
+pub fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }

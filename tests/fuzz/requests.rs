@@ -296,6 +296,32 @@ impl World {
             Rpc::RevokeToken => {
                 fill!(pb::RevokeTokenRequest: transaction = T -> transaction, token = K -> token)
             }
+            // Items are the unary calls' messages.
+            Rpc::TokenizeStream => match pb::TokenizeStreamRequest::decode(message) {
+                Ok(mut asked) => {
+                    for item in &mut asked.items {
+                        if item.transaction == T {
+                            item.transaction.clone_from(&self.transaction);
+                        }
+                    }
+                    asked.encode_to_vec()
+                }
+                Err(_) => message.to_vec(),
+            },
+            Rpc::RedeemStream => match pb::RedeemStreamRequest::decode(message) {
+                Ok(mut asked) => {
+                    for item in &mut asked.items {
+                        if item.transaction == T {
+                            item.transaction.clone_from(&self.transaction);
+                        }
+                        if item.token == K {
+                            item.token.clone_from(&self.token);
+                        }
+                    }
+                    asked.encode_to_vec()
+                }
+                Err(_) => message.to_vec(),
+            },
             _ => message.to_vec(),
         }
     }

@@ -27,9 +27,13 @@ enum When {
 /// Who may make each call, after the `Caller:` lines of the contract.
 fn callers(rpc: Rpc) -> &'static str {
     match rpc {
-        Rpc::OpenTransaction | Rpc::Tokenize | Rpc::RevokeToken | Rpc::CloseTransaction => "o",
+        Rpc::OpenTransaction
+        | Rpc::Tokenize
+        | Rpc::TokenizeStream
+        | Rpc::RevokeToken
+        | Rpc::CloseTransaction => "o",
         Rpc::GetTransaction | Rpc::DescribeToken => "op",
-        Rpc::Redeem | Rpc::ReportOutcome => "p",
+        Rpc::Redeem | Rpc::RedeemStream | Rpc::ReportOutcome => "p",
         Rpc::GetCheckpoint | Rpc::GetReceipt | Rpc::GetConsistencyProof => "opAOC",
         Rpc::ExportLog => "A",
         Rpc::Login | Rpc::Logout | Rpc::GetStatus => "AOC",
@@ -59,8 +63,10 @@ fn letter(role: Role) -> char {
 /// Whether a call names a transaction, and who must be tied to it.
 fn ties(rpc: Rpc) -> Option<&'static [Tie]> {
     match rpc {
-        Rpc::Tokenize | Rpc::RevokeToken | Rpc::CloseTransaction => Some(&[Tie::Owner]),
-        Rpc::Redeem | Rpc::ReportOutcome => Some(&[Tie::Party]),
+        Rpc::Tokenize | Rpc::TokenizeStream | Rpc::RevokeToken | Rpc::CloseTransaction => {
+            Some(&[Tie::Owner])
+        }
+        Rpc::Redeem | Rpc::RedeemStream | Rpc::ReportOutcome => Some(&[Tie::Party]),
         Rpc::GetTransaction | Rpc::DescribeToken => Some(&[Tie::Owner, Tie::Party]),
         _ => None,
     }
@@ -69,8 +75,8 @@ fn ties(rpc: Rpc) -> Option<&'static [Tie]> {
 /// In which phases a tied caller succeeds.
 fn phases(rpc: Rpc) -> &'static [When] {
     match rpc {
-        Rpc::Tokenize => &[When::Open],
-        Rpc::Redeem => &[When::Open, When::DetailsEnded],
+        Rpc::Tokenize | Rpc::TokenizeStream => &[When::Open],
+        Rpc::Redeem | Rpc::RedeemStream => &[When::Open, When::DetailsEnded],
         _ => &[
             When::Open,
             When::DetailsEnded,
@@ -219,7 +225,13 @@ fn the_tie_comes_first_then_site_phase_and_token() {
                                 assert!(denied.is_not_tied(), "{what}: {denied}");
                                 continue;
                             }
-                            let live = matches!(rpc, Rpc::Tokenize | Rpc::Redeem);
+                            let live = matches!(
+                                rpc,
+                                Rpc::Tokenize
+                                    | Rpc::TokenizeStream
+                                    | Rpc::Redeem
+                                    | Rpc::RedeemStream
+                            );
                             let wanted = if !serves {
                                 Err(Denial::SiteNotAllowed)
                             } else if !phases(rpc).contains(&when) {

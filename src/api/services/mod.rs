@@ -2,8 +2,10 @@
 //! vault, never here.
 
 mod admin;
+mod item;
 mod ledger;
 mod session;
+mod stream;
 mod vault;
 
 pub use admin::Admin;

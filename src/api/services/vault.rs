@@ -1,31 +1,50 @@
 //! `VaultService`.
 
+use super::item::{Item, Redeeming, Tokenizing};
+use super::stream::{self, Answering};
 use super::{mismatched, receipt};
 use crate::api::convert;
-use crate::api::door::Door;
+use crate::api::door::{Admitted, Door};
 use crate::api::proto as pb;
 use crate::api::violations::Violations;
+use crate::clock::Timestamp;
 use crate::payment::ModulusTables;
 use crate::policy::Rpc;
-use crate::secret::SecretText;
 use crate::vault::command::{Done, TokenSummary, Work};
 use std::sync::Arc;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 /// The service.
 pub struct VaultApi {
     door: Arc<Door>,
-    uk_modulus: ModulusTables,
+    uk_modulus: Arc<ModulusTables>,
 }
 
 impl VaultApi {
     /// Behind `door`; British accounts are checked with these tables.
     pub fn new(door: Arc<Door>, uk_modulus: ModulusTables) -> VaultApi {
-        VaultApi { door, uk_modulus }
+        VaultApi {
+            door,
+            uk_modulus: Arc::new(uk_modulus),
+        }
+    }
+
+    /// One request of a call that also comes as a stream.
+    async fn one<I: Item>(
+        &self,
+        admitted: &Admitted,
+        asked: I::Request,
+        now: Timestamp,
+    ) -> Result<I::Reply, Status> {
+        let mut violations = Violations::new();
+        match I::read(asked, now, &self.uk_modulus, &mut violations) {
+            Ok(work) => I::reply(self.door.ask(admitted, work).await?, now),
+            Err(transaction) => Err(admitted.invalid(violations, transaction).await),
+        }
     }
 }
 
-fn summary(token: &TokenSummary, now: crate::clock::Timestamp) -> pb::TokenSummary {
+fn summary(token: &TokenSummary, now: Timestamp) -> pb::TokenSummary {
     pb::TokenSummary {
         reference: token.reference.to_string(),
         details: Some(convert::masked(&token.masked, now)),
@@ -93,47 +112,10 @@ impl pb::vault_service_server::VaultService for VaultApi {
         let admitted = self.door.admit(Rpc::Tokenize, &request).await?;
         let asked = request.into_inner();
         let now = admitted.vault.clock().now();
-        let mut violations = Violations::new();
-        let id = convert::request_id(asked.request_id, &mut violations);
-        let transaction = convert::transaction(&asked.transaction, &mut violations);
-        let details = convert::details(asked.details, now, &self.uk_modulus, &mut violations);
-        let replaces = match asked.replaces.is_empty() {
-            true => None,
-            false => convert::token("replaces", asked.replaces, &mut violations),
-        };
-        let (true, Some(request), Some(transaction), Some((details, code))) =
-            (violations.is_empty(), id, transaction, details)
-        else {
-            return Err(admitted.invalid(violations, transaction).await);
-        };
-        let work = Work::Tokenize {
-            request,
-            transaction,
-            details: Box::new(details),
-            code,
-            replaces,
-        };
-        let done = self.door.ask(&admitted, work).await?;
-        let Done::Tokenized {
-            token,
-            masked,
-            fingerprint,
-            entry,
-            replayed,
-        } = done
-        else {
-            return Err(mismatched());
-        };
-        let text: SecretText = token.to_text();
-        Ok(Response::new(pb::TokenizeResponse {
-            token: text.expose().to_owned(),
-            reference: token.selector().reference().to_string(),
-            details: Some(convert::masked(&masked, now)),
-            entry_index: entry,
-            replayed,
-            receipt: receipt(&admitted.vault, asked.want_receipt, entry).await?,
-            fingerprint: fingerprint.as_ref().map(convert::fingerprint),
-        }))
+        let wanted = asked.want_receipt;
+        let mut reply = self.one::<Tokenizing>(&admitted, asked, now).await?;
+        reply.receipt = receipt(&admitted.vault, wanted, reply.entry_index).await?;
+        Ok(Response::new(reply))
     }
 
     async fn redeem(
@@ -142,52 +124,29 @@ impl pb::vault_service_server::VaultService for VaultApi {
     ) -> Result<Response<pb::RedeemResponse>, Status> {
         let admitted = self.door.admit(Rpc::Redeem, &request).await?;
         let asked = request.into_inner();
-        let mut violations = Violations::new();
-        let id = convert::request_id(asked.request_id, &mut violations);
-        let transaction = convert::transaction(&asked.transaction, &mut violations);
-        let token = convert::token("token", asked.token, &mut violations);
-        let purpose = convert::purpose("purpose", asked.purpose, &mut violations);
-        let fields = convert::fields("fields", &asked.fields, &mut violations);
-        let (Some(request), Some(id), Some(token), Some(purpose), Some(fields)) =
-            (id, transaction, token, purpose, fields)
-        else {
-            return Err(admitted.invalid(violations, transaction).await);
-        };
-        let work = Work::Redeem {
-            request,
-            transaction: id,
-            token,
-            purpose,
-            fields,
-        };
-        let done = self.door.ask(&admitted, work).await?;
-        let Done::Redeemed(redeemed) = done else {
-            return Err(mismatched());
-        };
-        let receipt = receipt(&admitted.vault, asked.want_receipt, redeemed.entry).await?;
-        let last_four = {
-            use crate::policy::Field;
-            let shown = redeemed.fields.contains(Field::LastFour)
-                || redeemed.fields.contains(Field::Number);
-            if shown {
-                redeemed.details.last_four().expose().to_owned()
-            } else {
-                String::new()
-            }
-        };
-        Ok(Response::new(pb::RedeemResponse {
-            details: Some(convert::released(
-                &redeemed.details,
-                redeemed.fields,
-                redeemed.code.as_ref(),
-            )),
-            last_four,
-            security_code_status: convert::code_status(redeemed.code_status).into(),
-            uses_remaining: redeemed.uses_left.into(),
-            entry_index: redeemed.entry,
-            replayed: redeemed.replayed,
-            receipt,
-        }))
+        let now = admitted.vault.clock().now();
+        let wanted = asked.want_receipt;
+        let mut reply = self.one::<Redeeming>(&admitted, asked, now).await?;
+        reply.receipt = receipt(&admitted.vault, wanted, reply.entry_index).await?;
+        Ok(Response::new(reply))
+    }
+
+    type TokenizeStreamStream = Answering<Tokenizing>;
+
+    async fn tokenize_stream(
+        &self,
+        request: Request<Streaming<pb::TokenizeStreamRequest>>,
+    ) -> Result<Response<Self::TokenizeStreamStream>, Status> {
+        stream::begin(&self.door, &self.uk_modulus, request).await
+    }
+
+    type RedeemStreamStream = Answering<Redeeming>;
+
+    async fn redeem_stream(
+        &self,
+        request: Request<Streaming<pb::RedeemStreamRequest>>,
+    ) -> Result<Response<Self::RedeemStreamStream>, Status> {
+        stream::begin(&self.door, &self.uk_modulus, request).await
     }
 
     async fn report_outcome(
