@@ -244,7 +244,7 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_795_392_000_000);
-    const TRANSACTION: &str = "txn_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    const TRANSACTION: &str = "txn_bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
     fn read(content: &str, format: Format) -> (Vec<Line>, Vec<Problem>) {
         let (mut good, mut bad) = (Vec::new(), Vec::new());
