@@ -50,7 +50,12 @@ impl Row {
                 let selector = r.array()?;
                 let hash = r.array()?;
                 let mut rest = Writer::default();
-                rest.raw(&r.array::<11>()?);
+                let head = r.array::<11>()?;
+                rest.raw(&head);
+                // Assurance and bank follow when the kind says so.
+                if head[10] & 128 != 0 {
+                    rest.u8(r.u8()?).bytes(r.bytes()?);
+                }
                 for _ in 0..3 {
                     rest.bytes(r.bytes()?);
                 }
