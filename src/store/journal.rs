@@ -459,3 +459,122 @@ fn checksum(record: &[u8]) -> [u8; 4] {
     crc.update(&record[HEADER_BYTES..]);
     crc.finalize().to_be_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoredValue;
+
+    const ID: JournalId = JournalId([7; 16]);
+
+    fn round(n: u64) -> WriteSet {
+        let mut writes = WriteSet::new();
+        let value = StoredValue::Public(vec![n as u8; 3_000 + n as usize]);
+        writes.put([b'E', n as u8].to_vec(), value).unwrap();
+        writes
+    }
+
+    /// A journal with the rounds `1..=last`, three to a turn, and its directory.
+    fn written(last: u64) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        Journal::make(dir.path()).unwrap();
+        let (mut journal, rounds) = open(dir.path(), 0).unwrap();
+        assert!(rounds.is_empty());
+        for n in 1..=last {
+            journal.prepare(RoundId([n as u8; 16]), &round(n));
+            if !journal.fits() {
+                journal.take_turns();
+            }
+            journal.write().unwrap();
+            journal.sync().unwrap();
+        }
+        dir
+    }
+
+    fn open(directory: &Path, applied: u64) -> Result<(Journal, Vec<Recorded>), JournalError> {
+        Journal::open(directory, ID, applied, 3 * PAGE_BYTES)
+    }
+
+    /// The rounds that are read, or what is wrong.
+    fn found(directory: &Path, applied: u64) -> Result<Vec<u64>, String> {
+        match open(directory, applied) {
+            Ok((_, rounds)) => Ok(rounds.iter().map(|round| round.sequence).collect()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn change(directory: &Path, file: usize, at: u64) {
+        let path = directory.join(FILES[file]);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[at as usize] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn rounds_are_read_back_in_order_from_both_files() {
+        // Turns: 1-3 in file 0, 4-6 in file 1, 7-8 in file 0 again.
+        let dir = written(8);
+        assert_eq!(found(dir.path(), 6), Ok(vec![4, 5, 6, 7, 8]));
+        let (_, rounds) = open(dir.path(), 6).unwrap();
+        let expected = vec![
+            (vec![b'E', 8], Some(vec![8; 3_008])),
+            (super::super::ROUND_KEY.to_vec(), Some(vec![8; 16])),
+        ];
+        assert_eq!(rounds[4].rows, expected);
+        assert_eq!(
+            found(dir.path(), 2).unwrap_err(),
+            "the journal: rounds are missing between the engine's and its own"
+        );
+        assert_eq!(
+            found(dir.path(), 9).unwrap_err(),
+            "the journal: it is older than the engine"
+        );
+    }
+
+    #[test]
+    fn a_torn_end_is_left_out_and_damage_before_it_is_refused() {
+        let refused = |file, page, what: &str| {
+            let dir = written(8);
+            change(dir.path(), file, page * PAGE_BYTES + 100);
+            let error = found(dir.path(), 3).unwrap_err();
+            assert!(error.contains(what), "{file} {page}: {error}");
+        };
+        // The last record: nobody was told of it.
+        let dir = written(8);
+        change(dir.path(), 0, PAGE_BYTES + 100);
+        assert_eq!(found(dir.path(), 6), Ok(vec![4, 5, 6, 7]));
+        // The first and only one of its turn: what lies behind it is older.
+        let dir = written(7);
+        change(dir.path(), 0, 100);
+        assert_eq!(found(dir.path(), 6), Ok(vec![4, 5, 6]));
+        refused(0, 0, "first round of a turn");
+        // The older file's: the engine hasn't its rounds yet.
+        refused(1, 0, "rounds are missing");
+        refused(1, 1, "in its midst");
+        // The other file goes on, so this one was whole.
+        refused(1, 2, "don't follow each other");
+    }
+
+    #[test]
+    fn a_file_that_is_cut_missing_or_exchanged_is_refused() {
+        let dir = written(8);
+        let path = dir.path().join(FILES[1]);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..PAGE_BYTES as usize + 5]).unwrap();
+        assert!(
+            found(dir.path(), 3)
+                .unwrap_err()
+                .contains("follow each other")
+        );
+        std::fs::write(&path, std::fs::read(dir.path().join(FILES[0])).unwrap()).unwrap();
+        assert!(
+            found(dir.path(), 3)
+                .unwrap_err()
+                .contains("follow each other")
+        );
+        std::fs::remove_file(&path).unwrap();
+        assert!(found(dir.path(), 3).unwrap_err().contains("missing"));
+        let other = Journal::open(written(2).path(), JournalId([8; 16]), 0, 3 * PAGE_BYTES);
+        assert!(other.err().unwrap().to_string().contains("another store"));
+    }
+}
