@@ -20,7 +20,7 @@ use super::{
     CommitError, EngineKind, Key, Limits, ROUND_KEY, Reader, Round, RoundId, Row, Settled, Store,
     StoreError, WriteSet, space,
 };
-use crate::limits::{JOURNAL_BYTES_MAX, SCAN_ROWS_MAX, SPACE_RESERVE_BYTES};
+use crate::limits::{JOURNAL_BYTES_MAX, ROUND_MS_MAX, SCAN_ROWS_MAX, SPACE_RESERVE_BYTES};
 use std::fs::File;
 use std::io;
 use std::ops::Bound;
@@ -31,6 +31,9 @@ use std::thread::JoinHandle;
 /// The engine's row that says what it has of the journal: the journal's id 16 ‖ number of the last
 /// round that is durable in the engine u64.
 const JOURNAL_KEY: &[u8] = &[space::STORE, b'J'];
+
+/// How often the end of a move is looked for.
+const MOVING_LOOK: std::time::Duration = std::time::Duration::from_millis(1);
 
 /// What may be chosen about an embedded store.
 #[derive(Clone, Debug)]
@@ -168,7 +171,8 @@ impl<E: Engine> Embedded<E> {
 
 impl<E: Engine> Drop for Embedded<E> {
     fn drop(&mut self) {
-        self.shared.moved();
+        // One that hangs ends with the process; what it has not done is in the journal.
+        let _ = self.shared.moved();
         self.shared.write_slot().close("the store was shut down");
     }
 }
@@ -205,7 +209,13 @@ impl<E: Engine> Store for Embedded<E> {
         let shared = &self.shared;
         shared.write_slot().close("the store is being reopened");
         // Nobody else may hold the engine when it is opened again.
-        shared.moved();
+        if !shared.moved() {
+            tracing::error!(
+                alarm = "hang",
+                "the engine takes too long; the process ends"
+            );
+            std::process::abort();
+        }
         *shared.lock_journal() = None;
         // Without the lock: readers are told that the store is closed instead of waiting.
         match open::<E>(&shared.directory, &shared.options) {
@@ -367,13 +377,24 @@ impl<E: Engine> Shared<E> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the thread that moves rounds into the engine, if there is one.
-    fn moved(&self) {
+    /// Waits for the thread that moves rounds into the engine, if there is one. False when it hangs:
+    /// an engine's flush may wait for ever, and then the engine must not be opened again.
+    fn moved(&self) -> bool {
         let mut moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(thread) = moving.take() {
-            // It catches its own panics, and fences the store when it fails.
-            let _ = thread.join();
+        let Some(thread) = moving.take() else {
+            return true;
+        };
+        let clock = crate::clock::Clock::system();
+        while !thread.is_finished() {
+            if clock.monotonic_ms() > ROUND_MS_MAX {
+                *moving = Some(thread);
+                return false;
+            }
+            std::thread::sleep(MOVING_LOOK);
         }
+        // It catches its own panics, and fences the store when it fails.
+        let _ = thread.join();
+        true
     }
 
     /// Reads; a failure fences the store for everyone.
@@ -450,7 +471,9 @@ impl<E: Engine> Shared<E> {
     /// Gives the journal's turn to its other file. The rounds of that one are in the engine by then;
     /// those of the one that was written are on their way.
     fn take_turns(self: &Arc<Self>, journal: &mut Journal) -> Result<(), StoreError> {
-        self.moved();
+        if !self.moved() {
+            return Err(StoreError::Io("the engine takes too long".to_owned()));
+        }
         let (engine, rows, openings) = {
             let mut slot = self.write_slot();
             let engine = Arc::clone(slot.open()?);

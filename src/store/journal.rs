@@ -114,7 +114,8 @@ impl Journal {
     pub(super) fn holds_rounds(directory: &Path) -> io::Result<bool> {
         for path in paths(directory) {
             match std::fs::read(&path) {
-                Ok(bytes) if Record::first(&bytes).is_some() => return Ok(true),
+                // On any page: the first may be damaged.
+                Ok(bytes) if records(&bytes).next().is_some() => return Ok(true),
                 Ok(_) => {}
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => return Err(e),
@@ -350,8 +351,7 @@ enum Found {
 
 fn found_in(bytes: &[u8], id: JournalId) -> Result<Found, JournalError> {
     let Some(first) = Record::first(bytes) else {
-        let pages = (0..).map_while(|page| rest(bytes, page * PAGE_BYTES));
-        let turns = pages.filter_map(Record::first).map(|record| record.turn);
+        let turns = records(bytes).map(|record| record.turn);
         return Ok(Found::NoneBefore(turns.max().unwrap_or(0)));
     };
     if first.id != id {
@@ -388,6 +388,12 @@ fn found_in(bytes: &[u8], id: JournalId) -> Result<Found, JournalError> {
         beyond += PAGE_BYTES;
     }
     Ok(Found::Turn(turn))
+}
+
+/// The whole records on any page.
+fn records(bytes: &[u8]) -> impl Iterator<Item = Record<'_>> {
+    let pages = (0..).map_while(|page| rest(bytes, page * PAGE_BYTES));
+    pages.filter_map(Record::first)
 }
 
 fn rest(bytes: &[u8], at: u64) -> Option<&[u8]> {
