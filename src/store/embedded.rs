@@ -14,13 +14,14 @@ pub(super) mod opening;
 use self::guarded::guarded;
 use self::opening::create;
 pub(crate) use self::opening::lock;
-use super::journal::{Journal, JournalError, JournalId, Recorded};
-use super::recent::{Recent, Rows};
+use super::journal::{Journal, JournalId, Recorded};
+use super::recent::{Entry, Hiding, Recent, Rows};
 use super::{
     CommitError, EngineKind, Key, Limits, ROUND_KEY, Reader, Round, RoundId, Row, Settled, Store,
     StoreError, WriteSet, space,
 };
 use crate::limits::{JOURNAL_BYTES_MAX, ROUND_MS_MAX, SCAN_ROWS_MAX, SPACE_RESERVE_BYTES};
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::ops::Bound;
@@ -243,8 +244,7 @@ impl<E: Engine> Store for Embedded<E> {
 fn open<E: Engine>(directory: &Path, options: &EngineOptions) -> Result<(E, Journal), StoreError> {
     let engine = guarded(|| E::open(directory, options))?;
     let (id, applied) = guarded(|| joined(&engine, directory))?;
-    let (journal, rounds) =
-        Journal::open(directory, id, applied, options.journal_bytes).map_err(unreadable)?;
+    let (journal, rounds) = Journal::open(directory, id, applied, options.journal_bytes)?;
     if !rounds.is_empty() {
         let mut rows = Rows::new();
         for Recorded { rows: own, .. } in rounds {
@@ -293,13 +293,6 @@ fn take_in<E: Engine>(engine: &E, rows: &Rows, id: JournalId, last: u64) -> Resu
 
 fn damaged(what: &str) -> StoreError {
     StoreError::Damaged(what.to_owned())
-}
-
-fn unreadable(error: JournalError) -> StoreError {
-    match error {
-        JournalError::Io(error) => guarded::refused(error),
-        JournalError::Damaged(_) => StoreError::Damaged(error.to_string()),
-    }
 }
 
 struct EmbeddedRound<'a, E: Engine> {
@@ -587,38 +580,18 @@ impl<E: Engine> Reader for Shared<E> {
                     Some((last, _)) if below.len() == wanted => [last.as_slice(), &[0]].concat(),
                     _ => to.to_vec(),
                 };
-                merge(&mut rows, below, recent.range(&from, &until), limit);
+                let below = below.into_iter().map(|(key, value)| {
+                    let row: Entry<'_> = (Cow::Owned(key), Some(Cow::Owned(value)));
+                    row
+                });
+                let merged = Hiding::new(recent.range(&from, &until), below);
+                let there =
+                    merged.filter_map(|(key, row)| Some((key.into_owned(), row?.into_owned())));
+                rows.extend(there.take(wanted));
                 from = until;
             }
             Ok(rows)
         })
-    }
-}
-
-/// Appends the engine's rows and the recent ones, in order and up to `limit` rows in all; a recent
-/// one hides the engine's of the same key.
-fn merge<'a>(
-    rows: &mut Vec<Row>,
-    below: Vec<Row>,
-    recent: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
-    limit: usize,
-) {
-    let mut below = below.into_iter().peekable();
-    let mut recent = recent.peekable();
-    while rows.len() < limit {
-        match (below.peek(), recent.peek()) {
-            (Some((key, _)), Some((own, _))) if key.as_slice() < *own => rows.extend(below.next()),
-            (Some(_), None) => rows.extend(below.next()),
-            (theirs, Some((own, _))) => {
-                if theirs.is_some_and(|(key, _)| key.as_slice() == *own) {
-                    below.next();
-                }
-                if let Some((key, Some(value))) = recent.next() {
-                    rows.push((key.to_vec(), value.to_vec()));
-                }
-            }
-            (None, None) => return,
-        }
     }
 }
 

@@ -16,8 +16,9 @@
 //! or rounds that don't follow each other.
 
 use super::durable::sync_directory;
+use super::embedded::guarded::refused;
 use super::embedded::opening::show_the_disk;
-use super::{Key, RoundId, WriteSet};
+use super::{Key, RoundId, StoreError, WriteSet};
 use crate::codec::{Malformed, Reader};
 use crate::limits;
 use crate::os;
@@ -53,17 +54,6 @@ pub(super) struct Recorded {
     pub sequence: u64,
     /// The rows that it wrote, the last round's id among them.
     pub rows: Vec<(Key, Option<Vec<u8>>)>,
-}
-
-/// Why a journal could not be read.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum JournalError {
-    /// The system refused.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// It isn't what was written; the text says where.
-    #[error("the journal: {0}")]
-    Damaged(&'static str),
 }
 
 /// The journal of an open store. One writer.
@@ -127,27 +117,30 @@ impl Journal {
     /// Reads what is truly on the disk: every round that is there, in order. `applied` is the last
     /// one that the engine has for certain. The next record begins the turn of the file whose rounds
     /// are older: the caller MUST bring all that is given into the engine, durably, before it writes.
+    ///
+    /// # Errors
+    /// `Damaged` when it isn't what was written, and says where; `Io` or `Full`.
     pub(super) fn open(
         directory: &Path,
         id: JournalId,
         applied: u64,
         bytes_max: u64,
-    ) -> Result<(Journal, Vec<Recorded>), JournalError> {
+    ) -> Result<(Journal, Vec<Recorded>), StoreError> {
         let mut files = Vec::with_capacity(2);
         let mut found = Vec::with_capacity(2);
         for path in paths(directory) {
-            show_the_disk(&path)?;
+            show_the_disk(&path).map_err(refused)?;
             let file = OpenOptions::new().read(true).write(true).open(&path);
             let file = file.map_err(|e| match e.kind() {
-                io::ErrorKind::NotFound => JournalError::Damaged("a file is missing"),
-                _ => JournalError::Io(e),
+                io::ErrorKind::NotFound => damaged("a file is missing"),
+                _ => refused(e),
             })?;
-            let size = file.metadata()?.len();
+            let size = file.metadata().map_err(refused)?.len();
             if size > size_max(bytes_max) {
-                return Err(JournalError::Damaged("a file is longer than it may be"));
+                return Err(damaged("a file is longer than it may be"));
             }
             let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
-            file.read_exact_at(&mut bytes, 0)?;
+            file.read_exact_at(&mut bytes, 0).map_err(refused)?;
             found.push(found_in(&bytes, id)?);
             files.push(JournalFile { file, end: 0, size });
         }
@@ -156,7 +149,7 @@ impl Journal {
             found.pop(),
             found.pop(),
         ) else {
-            return Err(JournalError::Damaged("there are two files"));
+            return Err(damaged("there are two files"));
         };
         let (last_turn, last_file, rounds) = in_order(first, second)?;
         let (first, last) = match (rounds.first(), rounds.last()) {
@@ -164,15 +157,15 @@ impl Journal {
             _ => (applied + 1, applied),
         };
         if rounds.is_empty() && applied > 0 {
-            return Err(JournalError::Damaged("its rounds are gone"));
+            return Err(damaged("its rounds are gone"));
         }
         if first > applied + 1 {
-            return Err(JournalError::Damaged(
+            return Err(damaged(
                 "rounds are missing between the engine's and its own",
             ));
         }
         if last < applied {
-            return Err(JournalError::Damaged("it is older than the engine"));
+            return Err(damaged("it is older than the engine"));
         }
         let journal = Journal {
             id,
@@ -349,13 +342,13 @@ enum Found {
     NoneBefore(u64),
 }
 
-fn found_in(bytes: &[u8], id: JournalId) -> Result<Found, JournalError> {
+fn found_in(bytes: &[u8], id: JournalId) -> Result<Found, StoreError> {
     let Some(first) = Record::first(bytes) else {
         let turns = records(bytes).map(|record| record.turn);
         return Ok(Found::NoneBefore(turns.max().unwrap_or(0)));
     };
     if first.id != id {
-        return Err(JournalError::Damaged("it belongs to another store"));
+        return Err(damaged("it belongs to another store"));
     }
     let mut turn = Turn {
         number: first.turn,
@@ -372,18 +365,18 @@ fn found_in(bytes: &[u8], id: JournalId) -> Result<Found, JournalError> {
             break;
         }
         if record.sequence != expected {
-            return Err(JournalError::Damaged("a round is not the one that follows"));
+            return Err(damaged("a round is not the one that follows"));
         }
         at += record.bytes();
         let read = record.read();
         turn.rounds
-            .push(read.map_err(|_| JournalError::Damaged("a round has another shape"))?);
+            .push(read.map_err(|_| damaged("a round has another shape"))?);
     }
     // Whatever comes behind was never acknowledged, unless a whole record of this turn is there.
     let mut beyond = at;
     while let Some(tail) = rest(bytes, beyond) {
         if Record::first(tail).is_some_and(|r| r.id == id && r.turn == turn.number) {
-            return Err(JournalError::Damaged("a round in its midst is damaged"));
+            return Err(damaged("a round in its midst is damaged"));
         }
         beyond += PAGE_BYTES;
     }
@@ -403,7 +396,7 @@ fn rest(bytes: &[u8], at: u64) -> Option<&[u8]> {
 }
 
 /// The rounds of both files in order; the last turn and its file.
-fn in_order(first: Found, second: Found) -> Result<(u64, usize, Vec<Recorded>), JournalError> {
+fn in_order(first: Found, second: Found) -> Result<(u64, usize, Vec<Recorded>), StoreError> {
     let (mut older, newer, file) = match (first, second) {
         (Found::NoneBefore(0), Found::NoneBefore(0)) => return Ok((0, 1, Vec::new())),
         // The first record of the next turn, when it is torn, stands before older turns only.
@@ -416,9 +409,7 @@ fn in_order(first: Found, second: Found) -> Result<(u64, usize, Vec<Recorded>), 
         (Found::Turn(a), Found::Turn(b)) if a.number < b.number => (a, b, 1),
         (Found::Turn(a), Found::Turn(b)) => (b, a, 0),
         _ => {
-            return Err(JournalError::Damaged(
-                "the first round of a turn is damaged",
-            ));
+            return Err(damaged("the first round of a turn is damaged"));
         }
     };
     let follows = match (older.rounds.last(), newer.rounds.first()) {
@@ -426,10 +417,14 @@ fn in_order(first: Found, second: Found) -> Result<(u64, usize, Vec<Recorded>), 
         _ => false,
     };
     if older.number + 1 != newer.number || !follows {
-        return Err(JournalError::Damaged("its files don't follow each other"));
+        return Err(damaged("its files don't follow each other"));
     }
     older.rounds.extend(newer.rounds);
     Ok((newer.number, file, older.rounds))
+}
+
+fn damaged(what: &str) -> StoreError {
+    StoreError::Damaged(format!("the journal: {what}"))
 }
 
 fn paths(directory: &Path) -> [PathBuf; 2] {
@@ -497,7 +492,7 @@ mod tests {
         dir
     }
 
-    fn open(directory: &Path, applied: u64) -> Result<(Journal, Vec<Recorded>), JournalError> {
+    fn open(directory: &Path, applied: u64) -> Result<(Journal, Vec<Recorded>), StoreError> {
         Journal::open(directory, ID, applied, 3 * PAGE_BYTES)
     }
 
@@ -529,11 +524,11 @@ mod tests {
         assert_eq!(rounds[4].rows, expected);
         assert_eq!(
             found(dir.path(), 2).unwrap_err(),
-            "the journal: rounds are missing between the engine's and its own"
+            "the store is damaged: the journal: rounds are missing between the engine's and its own"
         );
         assert_eq!(
             found(dir.path(), 9).unwrap_err(),
-            "the journal: it is older than the engine"
+            "the store is damaged: the journal: it is older than the engine"
         );
     }
 

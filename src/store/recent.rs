@@ -2,8 +2,9 @@
 //! engine. What lies here hides what the engine has under the same key.
 
 use super::{Key, ROUND_KEY, RoundId, WriteSet};
+use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::collections::btree_map::Range;
 use std::iter::Peekable;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -49,59 +50,80 @@ impl Recent {
         Some(row.as_deref())
     }
 
-    /// The last row with a key from `low` on and below `high`.
+    /// The last row with a key from `low` on and within `high`.
     pub(super) fn last(&self, low: &[u8], high: Bound<&[u8]>) -> Option<(&[u8], Option<&[u8]>)> {
-        let last = |rows: &'_ Rows| {
-            let mut range = rows.range::<[u8], _>((Bound::Included(low), high));
-            range.next_back().map(|(key, _)| key.clone())
-        };
-        let newer = last(&self.newer);
-        let older = self.older.as_ref().and_then(|rows| last(rows));
-        let key = newer.max(older)?;
-        let (key, row) = match self.newer.get_key_value(&key) {
-            Some(found) => found,
-            None => self.older.as_ref()?.get_key_value(&key)?,
-        };
-        Some((key, row.as_deref()))
+        let bounds = (Bound::Included(low), high);
+        let newer = self.newer.range::<[u8], _>(bounds).next_back();
+        let older = self
+            .older
+            .as_ref()
+            .and_then(|rows| rows.range::<[u8], _>(bounds).next_back());
+        // Of one key the newer row counts: it comes last of two that are equal.
+        let last = older.into_iter().chain(newer).max_by_key(|(key, _)| *key);
+        last.map(|(key, row)| (key.as_slice(), row.as_deref()))
     }
 
     /// The rows with `from <= key < to`, ascending, deleted ones included.
-    pub(super) fn range<'a>(&'a self, from: &'a [u8], to: &'a [u8]) -> Merged<'a> {
+    pub(super) fn range<'a>(
+        &'a self,
+        from: &'a [u8],
+        to: &'a [u8],
+    ) -> impl Iterator<Item = Entry<'a>> {
         static NONE: Rows = Rows::new();
         let older = self.older.as_deref().unwrap_or(&NONE);
-        let bounds = (Bound::Included(from), Bound::Excluded(to));
-        Merged {
-            newer: self.newer.range::<[u8], _>(bounds).peekable(),
-            older: older.range::<[u8], _>(bounds).peekable(),
+        let within = |rows: &'a Rows| {
+            let range = rows.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)));
+            range.map(|(key, row)| {
+                let row = row.as_deref().map(Cow::Borrowed);
+                (Cow::Borrowed(key.as_slice()), row)
+            })
+        };
+        Hiding::new(within(&self.newer), within(older))
+    }
+}
+
+/// A key and its row; `None` for a deleted one.
+pub(super) type Entry<'a> = (Cow<'a, [u8]>, Option<Cow<'a, [u8]>>);
+
+/// Two ascending sources as one: what lies above hides what has the same key below.
+pub(super) struct Hiding<A: Iterator, B: Iterator> {
+    above: Peekable<A>,
+    below: Peekable<B>,
+}
+
+impl<'a, A, B> Hiding<A, B>
+where
+    A: Iterator<Item = Entry<'a>>,
+    B: Iterator<Item = Entry<'a>>,
+{
+    /// `above` over `below`.
+    pub(super) fn new(above: A, below: B) -> Hiding<A, B> {
+        Hiding {
+            above: above.peekable(),
+            below: below.peekable(),
         }
     }
 }
 
-/// Two ascending ranges as one; the newer row counts.
-pub(super) struct Merged<'a> {
-    newer: Peekable<Range<'a, Key, Option<Vec<u8>>>>,
-    older: Peekable<Range<'a, Key, Option<Vec<u8>>>>,
-}
+impl<'a, A, B> Iterator for Hiding<A, B>
+where
+    A: Iterator<Item = Entry<'a>>,
+    B: Iterator<Item = Entry<'a>>,
+{
+    type Item = Entry<'a>;
 
-impl<'a> Iterator for Merged<'a> {
-    type Item = (&'a [u8], Option<&'a [u8]>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let from_newer = match (self.newer.peek(), self.older.peek()) {
-            (Some((newer, _)), Some((older, _))) => {
-                if newer == older {
-                    self.older.next();
-                }
-                // After an equal one was passed over, the newer one is still the smaller.
-                self.older.peek().is_none_or(|(older, _)| newer < older)
-            }
-            (Some(_), None) => true,
-            (None, _) => false,
+    fn next(&mut self) -> Option<Entry<'a>> {
+        let order = match (self.above.peek(), self.below.peek()) {
+            (Some((above, _)), Some((below, _))) => above.cmp(below),
+            (Some(_), None) => Ordering::Less,
+            (None, _) => Ordering::Greater,
         };
-        let next = match from_newer {
-            true => self.newer.next(),
-            false => self.older.next(),
-        };
-        next.map(|(key, row)| (key.as_slice(), row.as_deref()))
+        if order == Ordering::Equal {
+            self.below.next();
+        }
+        match order {
+            Ordering::Less | Ordering::Equal => self.above.next(),
+            Ordering::Greater => self.below.next(),
+        }
     }
 }
