@@ -32,7 +32,6 @@ struct Bench {
     ring: Keyring,
     release: KeyId,
     log: KeyId,
-    vault: KeyId,
     cast: Cast,
     now: Timestamp,
     transaction: TransactionId,
@@ -62,11 +61,10 @@ static BENCH: LazyLock<Bench> = LazyLock::new(|| {
             month,
         },
         KeyName::Replay { day: now.day() },
-        KeyName::Vault,
     ];
     ring.ensure(&names, now).expect("keys");
     let key = |name: &KeyName| ring.find(name, now).expect("a key");
-    let (release, log, vault_key) = (key(&names[0]), key(&names[1]), key(&names[3]));
+    let (release, log) = (key(&names[0]), key(&names[1]));
     let input = CardInput {
         number: SecretText::copy_from("4242424242424242"),
         expiry_month: 11,
@@ -94,7 +92,6 @@ static BENCH: LazyLock<Bench> = LazyLock::new(|| {
     Bench {
         release,
         log,
-        vault: vault_key,
         ring,
         cast: cast(now),
         now,
@@ -346,28 +343,5 @@ fn note_sign(bencher: Bencher) {
     bencher.bench_local(|| {
         let checkpoint = Checkpoint::new(b.ring.vault(), 1, 1_000_000, black_box([9; 32]));
         checkpoint.sign(&key).is_ok()
-    });
-}
-
-/// The redo record of a round of so many rows: its bytes, in parts, sealed.
-#[divan::bench(args = [1, 16, 64, 256])]
-fn redo_seal(bencher: Bencher, rows: usize) {
-    const PART_BYTES: usize = payvault::limits::VALUE_BYTES_MAX - 128;
-    let b = &*BENCH;
-    let bytes = vec![5; rows * (ROW_BYTES + 100)];
-    bencher.counter(ItemsCount::new(rows)).bench_local(|| {
-        let parts = black_box(&bytes).chunks(PART_BYTES);
-        parts
-            .map(|part| {
-                let place = Place {
-                    site: site(),
-                    transaction: None,
-                    kind: Kind::Redo,
-                    scope: &[0; 8],
-                    row_key: b"R\0\0",
-                };
-                b.ring.seal(b.vault, &place, part).expect("sealed")
-            })
-            .count()
     });
 }

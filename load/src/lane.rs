@@ -63,10 +63,8 @@ impl Kind for Tokenizing {
         use pb::tokenize_result::Outcome;
         let one = |result: pb::TokenizeResult| match result.outcome {
             Some(Outcome::Tokenized(done)) => Ok(done),
-            Some(Outcome::Error(status)) => {
-                Err(Status::new(Code::from_i32(status.code), status.message))
-            }
-            None => Err(Status::internal("a result without an outcome")),
+            Some(Outcome::Error(status)) => Err(refused(status.code, status.message)),
+            None => Err(nothing()),
         };
         results.results.into_iter().map(one).collect()
     }
@@ -93,10 +91,8 @@ impl Kind for Redeeming {
         use pb::redeem_result::Outcome;
         let one = |result: pb::RedeemResult| match result.outcome {
             Some(Outcome::Redeemed(done)) => Ok(done),
-            Some(Outcome::Error(status)) => {
-                Err(Status::new(Code::from_i32(status.code), status.message))
-            }
-            None => Err(Status::internal("a result without an outcome")),
+            Some(Outcome::Error(status)) => Err(refused(status.code, status.message)),
+            None => Err(nothing()),
         };
         results.results.into_iter().map(one).collect()
     }
@@ -107,6 +103,16 @@ impl Kind for Redeeming {
     ) -> Result<Streaming<pb::RedeemStreamResponse>, Status> {
         Ok(client.redeem_stream(messages).await?.into_inner())
     }
+}
+
+/// The refusal of one item.
+fn refused(code: i32, message: String) -> Status {
+    Status::new(Code::from_i32(code), message)
+}
+
+/// An answer that no vault gives.
+fn nothing() -> Status {
+    Status::internal("a result without an outcome")
 }
 
 type Waiting<K> = VecDeque<oneshot::Sender<Result<Vec<Outcome<<K as Kind>::Done>>, Status>>>;

@@ -4,7 +4,7 @@
 use crate::caller::{Caller, Target};
 use crate::children;
 use crate::failure::LoadError;
-use crate::lane::{Outcome, Redeeming, Stream, Tokenizing};
+use crate::lane::{self, Outcome, Redeeming, Stream, Tokenizing};
 use crate::machine::number_of;
 use crate::prepare::bar;
 use crate::requests;
@@ -270,22 +270,15 @@ impl Ends {
         asked: Vec<pb::TokenizeRequest>,
         unary: bool,
     ) -> Result<Vec<Outcome<pb::TokenizeResponse>>, LoadError> {
-        if unary {
-            let callers = self.callers.iter().cycle().cloned();
-            let parts = asked.into_iter().zip(callers).collect();
-            return in_order(parts, UNARY_CALLERS, |(request, mut caller)| async move {
-                Ok(caller.tokenize_with(request).await)
-            })
-            .await;
+        if !unary {
+            return streamed(&self.tokenizing, asked).await;
         }
-        let stream = &self.tokenizing;
-        let parts = chunks(asked);
-        let answers = in_order(parts, LANES, |items| {
-            let stream = Arc::clone(stream);
-            async move { stream.ask(items).await }
-        })
-        .await?;
-        Ok(answers.into_iter().flatten().collect())
+        let callers = self.callers.iter().cycle().cloned();
+        let parts = asked.into_iter().zip(callers).collect();
+        let call = |(request, mut caller): (_, Caller)| async move {
+            Ok(caller.tokenize_with(request).await)
+        };
+        in_order(parts, UNARY_CALLERS, call).await
     }
 
     async fn redeem(
@@ -293,23 +286,29 @@ impl Ends {
         asked: Vec<pb::RedeemRequest>,
         unary: bool,
     ) -> Result<Vec<Outcome<pb::RedeemResponse>>, LoadError> {
-        if unary {
-            let callers = self.callers.iter().cycle().cloned();
-            let parts = asked.into_iter().zip(callers).collect();
-            return in_order(parts, UNARY_CALLERS, |(request, mut caller)| async move {
-                Ok(caller.redeem_with(request).await)
-            })
-            .await;
+        if !unary {
+            return streamed(&self.redeeming, asked).await;
         }
-        let stream = &self.redeeming;
-        let parts = chunks(asked);
-        let answers = in_order(parts, LANES, |items| {
-            let stream = Arc::clone(stream);
-            async move { stream.ask(items).await }
-        })
-        .await?;
-        Ok(answers.into_iter().flatten().collect())
+        let callers = self.callers.iter().cycle().cloned();
+        let parts = asked.into_iter().zip(callers).collect();
+        let call = |(request, mut caller): (_, Caller)| async move {
+            Ok(caller.redeem_with(request).await)
+        };
+        in_order(parts, UNARY_CALLERS, call).await
     }
+}
+
+/// Asks in messages of as many items as one may have, several at once.
+async fn streamed<K: lane::Kind>(
+    stream: &Arc<Stream<K>>,
+    asked: Vec<K::Item>,
+) -> Result<Vec<Outcome<K::Done>>, LoadError> {
+    let ask = |items| {
+        let stream = Arc::clone(stream);
+        async move { stream.ask(items).await }
+    };
+    let answers = in_order(chunks(asked), LANES, ask).await?;
+    Ok(answers.into_iter().flatten().collect())
 }
 
 fn chunks<T>(all: Vec<T>) -> Vec<Vec<T>> {
