@@ -8,39 +8,15 @@ python=$1
 binary=$2
 here=$(cd "$(dirname "$0")" && pwd)
 proto=$here/../proto
-work=$(mktemp -d "${TMPDIR:-/tmp}/payvault-examples.XXXXXX")
-vault=$work/vault
-pid=
-
-finish() {
-    code=$?
-    if [ -n "$pid" ]; then
-        kill -KILL "$pid" 2>/dev/null || true
-    fi
-    if [ "$code" -ne 0 ] && [ -f "$work/dev.log" ]; then
-        tail -n 40 "$work/dev.log" >&2
-    fi
-    rm -rf "$work"
-    exit "$code"
-}
-trap finish EXIT
+# shellcheck source=tests/clients/dev.sh
+source "$here/../tests/clients/dev.sh"
 
 mkdir "$work/stubs"
 # shellcheck disable=SC2046 # no name has a space
 "$python" -m grpc_tools.protoc "-I$proto" "--python_out=$work/stubs" \
     "--grpc_python_out=$work/stubs" $(find "$proto" -name '*.proto')
 
-"$binary" dev --dir "$vault" --port 0 >"$work/dev.log" 2>&1 &
-pid=$!
-# dev.json is written last: when it is there, the vault serves.
-for ((tenths = 600; ; tenths--)); do
-    [ -f "$vault/dev.json" ] && break
-    if ((tenths == 0)) || ! kill -0 "$pid" 2>/dev/null; then
-        echo "payvault dev did not get ready" >&2
-        exit 1
-    fi
-    sleep 0.1
-done
+serve "$binary"
 
 cat >"$work/orders.jsonl" <<'JSONL'
 {"reference": "order-1", "details": {"card": {"number": "4242424242424242", "expiry_month": 11, "expiry_year": 2035}}}

@@ -8,45 +8,13 @@ set -euo pipefail
 python=$1
 binary=$2
 here=$(cd "$(dirname "$0")" && pwd)
-work=$(mktemp -d "${TMPDIR:-/tmp}/payvault-walk.XXXXXX")
-vault=$work/vault
-pid=
+# shellcheck source=tests/clients/dev.sh
+source "$here/../dev.sh"
 
-finish() {
-    code=$?
-    if [ -n "$pid" ]; then
-        kill -KILL "$pid" 2>/dev/null || true
-    fi
-    if [ "$code" -ne 0 ] && [ -f "$work/dev.log" ]; then
-        echo "the vault's last lines:" >&2
-        tail -n 40 "$work/dev.log" >&2
-    fi
-    rm -rf "$work"
-    exit "$code"
-}
-trap finish EXIT
-
-# Seconds that a step may take before the walk gives up.
-start_s=60
+# Seconds that the end may take before the walk gives up.
 stop_s=20
 
-"$binary" dev --dir "$vault" --port 0 >"$work/dev.log" 2>&1 &
-pid=$!
-
-# dev.json is written last: when it is there, the vault serves.
-for ((tenths = start_s * 10; ; tenths--)); do
-    [ -f "$vault/dev.json" ] && break
-    if ! kill -0 "$pid" 2>/dev/null; then
-        pid=
-        echo "payvault dev ended before it was ready" >&2
-        exit 1
-    fi
-    if ((tenths == 0)); then
-        echo "no dev.json after $start_s seconds" >&2
-        exit 1
-    fi
-    sleep 0.1
-done
+serve "$binary"
 
 PYTHONDONTWRITEBYTECODE=1 "$python" "$here/road.py" "$vault" --export "$work/export.jsonl"
 
