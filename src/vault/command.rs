@@ -3,8 +3,7 @@
 use super::epochs::ClosedEpoch;
 use crate::clock::Timestamp;
 use crate::ids::{ActionId, PrincipalId, TransactionId};
-use crate::keys::Fingerprint;
-use crate::keys::Tries;
+use crate::keys::{Fingerprint, Tries};
 use crate::payment::{Details, Masked, SecurityCode, Token};
 use crate::policy::{Allowance, AllowanceKey, Denial, FieldSet, Principal, Purpose, Rpc, Terms};
 use std::sync::Arc;

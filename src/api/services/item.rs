@@ -26,8 +26,8 @@ pub trait Item: Send + Unpin + 'static {
     /// A stream's message of results.
     type Results: Send;
 
-    /// Reads a request; British accounts are checked with these tables. What is wrong goes into `violations`; then the transaction that it names is
-    /// given, when that could be read.
+    /// Reads a request; British accounts are checked with these tables. What is wrong goes into
+    /// `violations`; then the transaction that it names is given, when that could be read.
     ///
     /// # Errors
     /// When something is wrong.
