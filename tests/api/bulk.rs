@@ -96,13 +96,19 @@ impl Line {
     }
 
     async fn answer(&mut self) -> Vec<Result<pb::RedeemResponse>> {
-        let message = self.receive.message().await.expect("no end");
+        let message = self.next().await.expect("no end");
         redeemed(message.expect("an answer"))
+    }
+
+    /// What comes next; that nothing does is a failure, too.
+    async fn next(&mut self) -> std::result::Result<Option<pb::RedeemStreamResponse>, Status> {
+        let next = tokio::time::timeout(Duration::from_secs(60), self.receive.message());
+        next.await.expect("an answer, or an end")
     }
 
     /// The stream's end, before which nothing more comes.
     async fn end(&mut self) -> Status {
-        match self.receive.message().await {
+        match self.next().await {
             Err(status) => status,
             Ok(Some(_)) => panic!("an answer"),
             Ok(None) => Status::ok(""),
