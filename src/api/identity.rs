@@ -53,7 +53,7 @@ pub enum IdentityError {
     /// The PEM holds more than the certificate, such as a private key.
     #[error("the text holds more than one certificate; send the certificate alone, never a key")]
     NotAlone,
-    /// The client presented a chain.
+    /// The client presented certificates that are neither its own nor a configured CA's.
     #[error("present the client certificate alone, without intermediates")]
     Chain,
     /// None of the configured CAs issued it, or its signature is false.
@@ -122,6 +122,8 @@ pub struct ClientCas {
 
 #[derive(Debug)]
 struct Ca {
+    /// The whole certificate.
+    der: CertificateDer<'static>,
     /// DER of the subject name. Pairwise distinct, so an issuer name finds one CA.
     subject: Vec<u8>,
     issuer_key: [u8; 32],
@@ -208,9 +210,18 @@ impl ClientCas {
         presented: Option<&[CertificateDer<'static>]>,
     ) -> Result<PeerIdentity, IdentityError> {
         match presented {
-            Some([leaf]) => Ok(self.read(leaf)?.0),
+            Some([leaf, others @ ..]) if self.has_all(others) => Ok(self.read(leaf)?.0),
             _ => Err(IdentityError::Chain),
         }
+    }
+
+    /// Whether each of these is a configured CA's own certificate. OpenSSL's clients send what they
+    /// find between theirs and a root that they know themselves, the root included (Node does, when
+    /// one CA signed server and client): it says nothing new, and is passed over.
+    fn has_all(&self, certificates: &[CertificateDer<'_>]) -> bool {
+        certificates
+            .iter()
+            .all(|certificate| self.cas.iter().any(|ca| ca.der == *certificate))
     }
 
     fn read(&self, leaf: &CertificateDer<'_>) -> Result<(PeerIdentity, &Ca), IdentityError> {
@@ -268,7 +279,7 @@ impl ClientCertVerifier for ClientCas {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        if !intermediates.is_empty() {
+        if !self.has_all(intermediates) {
             return Err(told_to_the_peer(IdentityError::Chain));
         }
         self.check(end_entity, Timestamp(now.as_secs().saturating_mul(1000)))
@@ -311,6 +322,7 @@ impl Ca {
             return Err(ClientCasError::NotACa(number));
         }
         Ok(Ca {
+            der: der.clone().into_owned(),
             subject: certificate.subject().as_raw().to_vec(),
             issuer_key: Sha256::digest(certificate.public_key().raw).into(),
             not_before: seconds(certificate.validity().not_before.timestamp()),

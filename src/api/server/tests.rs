@@ -351,8 +351,21 @@ async fn intermediates_are_refused_even_where_they_lead_to_the_ca() {
     world.refuses(alone, Refusal::UnknownIssuer).await;
     // Even one that isn't needed.
     let mut direct = world.ca.client("shop").unwrap();
-    direct.certificate_pem.push_str(world.ca.certificate_pem());
+    direct.certificate_pem.push_str(below.certificate_pem());
     world.refuses(world.config(&direct), Refusal::Chain).await;
+    let mut both = world.ca.client("shop").unwrap();
+    both.certificate_pem.push_str(world.ca.certificate_pem());
+    both.certificate_pem.push_str(below.certificate_pem());
+    world.refuses(world.config(&both), Refusal::Chain).await;
+}
+
+/// What OpenSSL's clients send when they know the CA as the server's, too.
+#[tokio::test]
+async fn a_configured_ca_beside_the_clients_certificate_is_passed_over() {
+    let world = World::new(Wish::default()).await;
+    let mut client = world.ca.client("shop").unwrap();
+    client.certificate_pem.push_str(world.ca.certificate_pem());
+    assert!(world.gets_in(world.config(&client)).await);
 }
 
 #[tokio::test]
