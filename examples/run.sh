@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Runs the example against a `payvault dev`: a portal imports a few orders, a processor settles them.
+# Runs the examples against a `payvault dev`: a portal imports a few orders and checks others out, a
+# processor settles them all.
 #
-#   run.sh PYTHON BINARY      PYTHON has tests/clients/python/requirements.txt installed
+#   run.sh PYTHON BINARY      PYTHON has tests/clients/python/requirements.txt installed; node and npm
+#                             are on the path
 set -euo pipefail
 
 python=$1
@@ -10,6 +12,13 @@ here=$(cd "$(dirname "$0")" && pwd)
 proto=$here/../proto
 # shellcheck source=tests/clients/dev.sh
 source "$here/../tests/clients/dev.sh"
+
+discreet() {
+    if grep -qE '[0-9]{12}|pvt_a' "$work/said"; then
+        echo "an example shows a number or a token" >&2
+        exit 1
+    fi
+}
 
 mkdir "$work/stubs"
 # shellcheck disable=SC2046 # no name has a space
@@ -36,8 +45,22 @@ grep -q '^order-1: captured, \*\*\*\*4242' "$work/said"
 grep -q '^3 of 3 settled' "$work/said"
 grep -q '^order-1: no use is left' "$work/said"
 grep -q '^0 of 3 settled' "$work/said"
-if grep -qE '[0-9]{12}|pvt_a' "$work/said"; then
-    echo "an example shows a number or a token" >&2
-    exit 1
-fi
-echo "ok     the example settles a batch"
+discreet
+echo "ok     the Python example settles a batch"
+
+cp "$here"/node/*.json "$here"/node/*.yaml "$here"/node/*.ts "$work/"
+(
+    cd "$work"
+    npm ci --silent --no-fund --no-audit --ignore-scripts
+    PATH=$work/node_modules/.bin:$PATH
+    buf generate "$proto"
+    tsc
+)
+node "$work/built/checkout.js" "$vault/dev.json" "$work/checked-out.jsonl" | tee "$work/said"
+PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$work/stubs \
+    "$python" "$here/python/settle.py" "$vault/dev.json" "$work/checked-out.jsonl" | tee -a "$work/said"
+grep -q '^card: 424242\*\*\*\*\*\*4242' "$work/said"
+grep -q '^mistyped: refused (InvalidArgument)' "$work/said"
+grep -q '^2 of 2 settled' "$work/said"
+discreet
+echo "ok     the Node example checks out"

@@ -71,9 +71,10 @@ def main():
     failed = 0
     for order, result in zip(orders, results):
         if result is not None and result.WhichOneof("outcome") == "redeemed":
-            card = result.redeemed.details.card
-            # Here the processor would capture with card.number; it is shown to nobody.
-            print("%s: captured, ****%s" % (order["reference"], card.number[-4:]))
+            details = result.redeemed.details
+            number = details.card.number or details.iban.iban
+            # Here the processor would capture with the number; it is shown to nobody.
+            print("%s: captured, ****%s" % (order["reference"], number[-4:]))
         else:
             failed += 1
             print("%s: %s" % (order["reference"], result.error.message if result else "no answer"))
