@@ -67,29 +67,28 @@ pub fn check(history: &History) -> Result<(), Wrong> {
             }
         }
     }
-    // Numbers that nobody was told belong to those that happened unseen. In ascending order each
-    // takes, of those that can be it, the one that can wait the least.
-    let mut unseen = history.unseen.clone();
-    for value in 1..=history.last {
-        if counted.iter().any(|c| c.value == value) {
-            continue;
-        }
+    // Numbers that nobody was told belong to those that happened unseen. When each number can have
+    // one, and each that is certain can have a number, both hold at once (Mendelsohn and Dulmage).
+    let untold: Vec<u8> = (1..=history.last)
+        .filter(|value| counted.iter().all(|c| c.value != *value))
+        .collect();
+    let fits = |value: u8, unseen: &Unseen| {
         let greater = counted.iter().filter(|c| c.value > value);
         let smaller = counted.iter().filter(|c| c.value < value);
         let before = greater.map(|c| c.span.to).min().unwrap_or(u64::MAX);
         let after = smaller.map(|c| c.span.from).max().unwrap_or(0);
-        let found = unseen
-            .iter()
-            .enumerate()
-            .filter(|(_, u)| u.span.from < before && u.span.to > after)
-            .min_by_key(|(_, u)| (u.span.to, u.span.from))
-            .map(|(place, _)| place);
-        match found {
-            Some(place) => drop(unseen.remove(place)),
-            None => return Err(format!("use {value} was burned by nobody")),
-        }
+        unseen.span.from < before && unseen.span.to > after
+    };
+    if let Some(value) = unmatched(&untold, &history.unseen, |value, u| fits(*value, u)) {
+        return Err(format!("use {value} was burned by nobody"));
     }
-    if let Some(lost) = unseen.iter().find(|u| u.certain) {
+    let certain: Vec<Unseen> = history
+        .unseen
+        .iter()
+        .filter(|u| u.certain)
+        .copied()
+        .collect();
+    if let Some(lost) = unmatched(&certain, &untold, |u, value| fits(*value, u)) {
         return Err(format!(
             "a use that a retry confirmed was not counted: {lost:?}"
         ));
@@ -119,6 +118,39 @@ pub fn check(history: &History) -> Result<(), Wrong> {
         }
     }
     Ok(())
+}
+
+/// One of `these` that gets none of `those` for itself, however they are given out; `None` when each
+/// gets one (augmenting paths).
+fn unmatched<'a, A, B>(
+    these: &'a [A],
+    those: &[B],
+    fits: impl Fn(&A, &B) -> bool,
+) -> Option<&'a A> {
+    /// Finds one for `this`, moving others on if need be.
+    fn find(
+        this: usize,
+        fits: &dyn Fn(usize, usize) -> bool,
+        tried: &mut [bool],
+        owner: &mut [Option<usize>],
+    ) -> bool {
+        for that in 0..owner.len() {
+            if tried[that] || !fits(this, that) {
+                continue;
+            }
+            tried[that] = true;
+            if owner[that].is_none_or(|other| find(other, fits, tried, owner)) {
+                owner[that] = Some(this);
+                return true;
+            }
+        }
+        false
+    }
+    let mut owner = vec![None; those.len()];
+    let fits = |this: usize, that: usize| fits(&these[this], &those[that]);
+    (0..these.len())
+        .find(|this| !find(*this, &fits, &mut vec![false; those.len()], &mut owner))
+        .map(|this| &these[this])
 }
 
 #[cfg(test)]
@@ -164,6 +196,21 @@ mod tests {
         full.used_up.push(Span { from: 3, to: 9 });
         full.reads.push((Span { from: 3, to: 4 }, 2));
         check(&full).unwrap();
+    }
+
+    /// One that is certain isn't robbed of its number by one that perhaps never happened.
+    #[test]
+    fn a_certain_use_comes_before_one_that_nobody_knows() {
+        let told = vec![counted(1, 4, 1), counted(5, 9, 2)];
+        let two = vec![unseen(7, 8, false), unseen(6, 10, true)];
+        check(&history(told.clone(), two, 3)).unwrap();
+        // But each number has one only.
+        let three = vec![unseen(7, 8, true), unseen(6, 10, true)];
+        assert!(
+            check(&history(told, three, 3))
+                .unwrap_err()
+                .contains("not counted")
+        );
     }
 
     #[test]
