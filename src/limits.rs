@@ -138,6 +138,15 @@ pub const ROW_KEY_BYTES_MAX: usize = 64;
 
 /// Denials a minute and principal that get an entry each; further ones are summed up.
 pub const DENIALS_PER_MINUTE: u32 = 100;
+/// An alarm is raised at this part of them: a twentieth of a hundred would be a typing error, a fifth
+/// is somebody who tries.
+pub const ALARM_DENIALS_PART: u32 = 5;
+/// A party's releases of an hour are an alarm when they are more than this many times what is usual…
+pub const ALARM_TIMES: u64 = 4;
+/// … and at least this many …
+pub const ALARM_RELEASES_MIN: u64 = 100;
+/// … once this many hours say what is usual.
+pub const ALARM_HOURS_MIN: u64 = 3;
 /// Whoever is not tied is answered at a multiple of this after its call came in, so that the time
 /// says nothing about what was found.
 pub const NOT_TIED_BEAT_MS: u64 = 20;
@@ -228,6 +237,14 @@ const _: () = assert!(
 );
 /// Exports at once a principal.
 pub const EXPORTS_PER_PRINCIPAL_MAX: usize = 2;
+/// Tails at once a principal.
+pub const TAILS_PER_PRINCIPAL_MAX: usize = 2;
+/// Entries that a tail without a beginning shows of the past.
+pub const TAIL_PAST: u64 = 10;
+/// A tail that has nothing to send says so this often.
+pub const TAIL_QUIET_MS: u64 = 5_000;
+/// How often exports and tails look whether their auditor may still read.
+pub const READING_LOOK_MS: u64 = 1_000;
 /// Bytes of one piece of an export.
 pub const EXPORT_PIECE_BYTES: usize = 48 << 10;
 /// Kinds that an export's filter may name.

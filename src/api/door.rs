@@ -198,8 +198,8 @@ impl Door {
         }
     }
 
-    /// Whether a caller that was admitted a while ago would be admitted still. Not for people: a
-    /// session isn't looked at.
+    /// Whether a caller that was admitted a while ago would be admitted still. A person's session
+    /// was looked at when the call began, and isn't again.
     ///
     /// # Errors
     /// What a new call would be refused with.
@@ -208,7 +208,7 @@ impl Door {
         let principal = registry
             .principal(admitted.principal.id)
             .ok_or(Denial::PrincipalDisabled)?;
-        policy::admit(admitted.rpc, principal, false, self.clock.now())
+        policy::admit(admitted.rpc, principal, true, self.clock.now())
     }
 
     /// Takes up to `wanted` calls from a principal's rate, and says how many there were.

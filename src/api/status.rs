@@ -293,7 +293,7 @@ pub fn stream_ended() -> Status {
     with_details(
         Code::Unavailable,
         "STREAM_ENDED",
-        "the stream had its time, or stood idle: open another and send again what has no result",
+        "the stream had its time, or stood idle: open another and send again what has no result, or go on reading where it ended",
         Some(Duration::ZERO),
     )
 }

@@ -318,6 +318,7 @@ mod tests {
             "payvault log export --reason audit --ticket AUD-8 --to 9 --to age1x -o a.jsonl.zst.age",
             "payvault log export --reason audit --ticket AUD-8 -o audit.jsonl --resume",
             "payvault log verify a.jsonl.zst.age --key K --identity age.key",
+            "payvault log tail --follow --from 7 --format ecs --reason siem --ticket SEC-1",
             "payvault log csv audit.jsonl --key K -o audit.csv",
             "payvault log report audit.jsonl --key K -o audit.html",
             "payvault log tiles /srv/tiles audit.jsonl --key K",

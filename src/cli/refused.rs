@@ -59,6 +59,16 @@ impl Refused {
         }
     }
 
+    /// Whether the same may be well a while later, with nobody having done anything: no answer of
+    /// the vault's own, a vault that stops or is sealed, or a bound on what is under way at once.
+    pub fn passes(&self) -> bool {
+        match self.code {
+            Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted => true,
+            Code::Unknown | Code::Internal | Code::Cancelled => self.reason.is_empty(),
+            _ => false,
+        }
+    }
+
     /// What a program reads.
     pub fn to_json(&self) -> serde_json::Value {
         let violations: Vec<_> = self

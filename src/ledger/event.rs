@@ -106,6 +106,10 @@ events! {
     ResealBegun = "reseal_begun",
     /// The seal was changed, or could not be.
     Resealed = "resealed",
+    /// Somebody began to watch the ledger.
+    LogTailed = "log_tailed",
+    /// The vault noticed something that a person should look at; the detail `alarm` says what.
+    AlarmRaised = "alarm_raised",
 }
 
 /// The member of an entry's `detail` in which [`Event::KeyCreated`] and [`Event::KeyDestroyed`]
@@ -123,7 +127,7 @@ mod tests {
             assert_eq!(Event::parse(event.as_str()), Some(*event));
             assert!(codes.insert(event.as_str()));
         }
-        assert_eq!(codes.len(), 37);
+        assert_eq!(codes.len(), 39);
         assert_eq!(Event::parse("Redeemed"), None);
         assert_eq!(Event::parse(""), None);
     }

@@ -102,7 +102,7 @@ pub const fn rule(rpc: Rpc) -> Rule {
         Rpc::GetCheckpoint | Rpc::GetConsistencyProof => tied(ENROLLED, Needs::Nothing, ANY, false),
         // A receipt opens an entry: people need both factors.
         Rpc::GetReceipt => human(ENROLLED),
-        Rpc::ExportLog => human(&[Role::Auditor]),
+        Rpc::ExportLog | Rpc::TailLog => human(&[Role::Auditor]),
 
         Rpc::Login => Rule {
             session: false,

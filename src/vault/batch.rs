@@ -4,9 +4,10 @@
 //! Commands are judged in order, each seeing the earlier ones' effects. Nothing here touches the
 //! store, so a round can be judged again from the start.
 
+use super::alarms::Seen;
 use super::codes::{Released, SecurityCodes};
 use super::command::{Ask, Caller, Done, Refusal, Work};
-use super::floods::Floods;
+use super::floods::{Floods, source};
 use super::head::Head;
 use super::rates::ReleaseRates;
 use super::redeem::Wanted;
@@ -104,6 +105,8 @@ pub(super) struct Batch<'a> {
     pub now_ms: u64,
     pub clock_suspect: bool,
     pub entries: Vec<Staged>,
+    /// What alarms are about, once the round is durable.
+    pub seen: Vec<Seen>,
     pub effects: Vec<Effect>,
     /// Rows besides transactions that the round writes: sealed already.
     pub writes: Vec<(Vec<u8>, Option<crate::keys::Sealed>)>,
@@ -147,6 +150,7 @@ impl<'a> Batch<'a> {
             now_ms: around.now_ms,
             clock_suspect: around.clock_suspect,
             entries: Vec::new(),
+            seen: Vec::new(),
             effects: Vec::new(),
             writes: Vec::new(),
             slots: rows
@@ -242,6 +246,12 @@ impl<'a> Batch<'a> {
                 let entry = self.enter(entry)?.index;
                 Ok(Done::Noted { entry })
             }
+            Work::Tail { detail } => {
+                self.admit(caller, Rpc::TailLog)?;
+                entry.detail = detail.iter().cloned().collect();
+                let entry = self.enter(entry)?.index;
+                Ok(Done::Noted { entry })
+            }
             Work::Backup { detail } => {
                 // Offline the vault itself takes it, for whoever has its directories and passphrase.
                 if !caller.is_vault() {
@@ -295,6 +305,12 @@ impl<'a> Batch<'a> {
         let sealed = self
             .ring
             .seal(key, &row.place(), &seal_content(&seed, &json))?;
+        if entry.event == Event::Redeemed
+            && entry.outcome == Outcome::Ok
+            && let Some(party) = entry.actor
+        {
+            self.seen.push(Seen::Released(party));
+        }
         self.entries.push(Staged {
             leaf,
             sealed: sealed.into_bytes(),
@@ -316,6 +332,8 @@ impl<'a> Batch<'a> {
             origin = %entry.origin,
             "refused"
         );
+        self.seen
+            .push(Seen::Denied(source(entry.actor, &entry.origin)));
         if !self.floods.admits(entry.actor, &entry.origin, self.now) {
             return;
         }

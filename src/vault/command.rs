@@ -163,6 +163,11 @@ pub enum Work {
         /// Reason, ticket, range and filter, in words.
         detail: Vec<(&'static str, String)>,
     },
+    /// `TailLog` begins: an entry before the first message.
+    Tail {
+        /// Reason, ticket, beginning and filter, in words.
+        detail: Vec<(&'static str, String)>,
+    },
     /// `TakeBackup` begins: an entry before the first byte.
     Backup {
         /// Its id and file.

@@ -21,6 +21,7 @@ pub(super) fn event_of(work: &Work) -> Event {
         Work::Close { .. } => Event::TransactionClosed,
         Work::Refused { rpc, .. } => event_of_rpc(*rpc),
         Work::Export { .. } => Event::LogExported,
+        Work::Tail { .. } => Event::LogTailed,
         Work::Backup { .. } => Event::BackupBegun,
         Work::Admin(admin) => match **admin {
             Admin::CreatePrincipal(_) => Event::PrincipalCreated,
@@ -66,6 +67,7 @@ const fn event_of_rpc(rpc: Rpc) -> Event {
         Rpc::GetCheckpoint | Rpc::GetConsistencyProof | Rpc::GetReceipt | Rpc::ExportLog => {
             Event::LogExported
         }
+        Rpc::TailLog => Event::LogTailed,
         Rpc::Login => Event::Login,
         Rpc::Logout => Event::Logout,
         Rpc::GetStatus
@@ -100,6 +102,7 @@ pub(super) fn transactions_of(ask: &Ask, ring: &Keyring, now: Timestamp) -> Vec<
         | Work::Close { transaction } => vec![*transaction],
         Work::Refused { .. }
         | Work::Export { .. }
+        | Work::Tail { .. }
         | Work::Backup { .. }
         | Work::Admin(_)
         | Work::Note(_) => Vec::new(),

@@ -5,6 +5,7 @@
 //! one write set, and only then applies effects and wakes the callers. A round that is not known
 //! to be durable is never answered with anything but an error, and never signed.
 
+use super::alarms::{Alarm, Alarms};
 use super::batch::{Batch, Effect, No, Surroundings, log_bucket};
 use super::codes::SecurityCodes;
 use super::command::{Ask, Caller, Done, Note, Refusal, Work};
@@ -75,6 +76,7 @@ pub struct Committer {
     clock: Clock,
     codes: SecurityCodes,
     floods: Floods,
+    alarms: Alarms,
     rates: ReleaseRates,
     publisher: Publisher,
     delivery: Delivery,
@@ -120,6 +122,7 @@ impl Committer {
             shared,
             head: loaded.head,
             floods: Floods::new(settings.denials_per_minute),
+            alarms: Alarms::new(settings.denials_per_minute),
             settings,
             in_step: (begin, clock.monotonic_ms()),
             codes: SecurityCodes::default(),
@@ -176,6 +179,8 @@ impl Committer {
             return;
         }
         if let Err(refusal) = self.may_write() {
+            self.alarms
+                .failed(asks.len(), &refusal, self.head.last_time);
             return answer_all(asks, &refusal);
         }
         for attempt in 0..ATTEMPTS_MAX {
@@ -191,6 +196,8 @@ impl Committer {
                 }
                 Err(Failed::Again) => tracing::debug!(attempt, "the round is judged again"),
                 Err(Failed::Refuse(refusal) | Failed::Unknown(refusal)) => {
+                    self.alarms
+                        .failed(asks.len(), &refusal, self.head.last_time);
                     return answer_all(asks, &refusal);
                 }
             }
@@ -266,11 +273,11 @@ impl Committer {
             .iter()
             .any(|ask| matches!(ask.work, Work::Note(Note::EpochOpened(_))));
         if !opens_epoch {
-            batch.announce(&self.unannounced, &step);
+            batch.announce(&self.unannounced, &step, self.alarms.owed());
         }
         let results: Vec<_> = asks.iter().map(|ask| batch.decide(ask)).collect();
         if opens_epoch {
-            batch.announce(&self.unannounced, &step);
+            batch.announce(&self.unannounced, &step, self.alarms.owed());
         }
         if let Some(what) = batch.broken.take() {
             tracing::error!(alarm = "keys", what, "a round failed");
@@ -278,6 +285,10 @@ impl Committer {
         }
         if batch.entries.is_empty() && batch.writes.is_empty() {
             // Nothing to make durable: looked at only, and denied past the rate of entries.
+            let seen = std::mem::take(&mut batch.seen);
+            drop(batch);
+            drop(ring);
+            self.alarms.saw(seen, now);
             return Ok((results, Durable::attest()));
         }
 
@@ -319,6 +330,7 @@ impl Committer {
             }
         };
         let effects = std::mem::take(&mut batch.effects);
+        let seen = std::mem::take(&mut batch.seen);
         drop(batch);
         drop(tree);
         self.shared.tee.committing();
@@ -338,6 +350,9 @@ impl Committer {
         };
         self.shared.tee.durable(&writes, &head);
         self.apply(head, staged, effects, step)?;
+        self.alarms.entered();
+        self.alarms.written();
+        self.alarms.saw(seen, now);
         Ok((results, durable))
     }
 
@@ -569,7 +584,8 @@ impl Committer {
             share: None,
         };
         // The receiver is gone, so the round must not drop it as a caller that left.
-        if self.floods.has_ended(self.clock_step().now) && self.may_write().is_ok() {
+        let owes = self.floods.has_ended(self.clock_step().now) || !self.alarms.owed().is_empty();
+        if owes && self.may_write().is_ok() {
             let _watched = self.watchdog.begin(self.clock.monotonic_ms());
             let _ = self.attempt(&[ask]);
         }
@@ -665,7 +681,7 @@ pub(super) struct ClockStep {
 
 impl Batch<'_> {
     /// Entries that the vault itself owes: keys made or destroyed, clock steps.
-    fn announce(&mut self, keys: &[KeyName], step: &ClockStep) {
+    fn announce(&mut self, keys: &[KeyName], step: &ClockStep, alarms: &[Alarm]) {
         for name in keys {
             let destroyed = self.ring.list().filter(|k| k.name() == *name).last();
             let gone = destroyed.is_some_and(|k| k.state() == KeyState::Destroyed);
@@ -694,6 +710,27 @@ impl Batch<'_> {
                 suspect = step.suspect,
                 "the clock jumped; nothing is released while it is suspect"
             );
+            self.owe(&mut entry);
+        }
+        for alarm in alarms {
+            let mut entry = self.draft(&Caller::vault(), Event::AlarmRaised);
+            entry.outcome = alarm.outcome();
+            // The vault acts here: so nobody gets the receipt of an alarm that is about himself.
+            if let Some(id) = alarm.principal {
+                entry.detail.insert("principal_id", id.to_string());
+                if let Some(principal) = self.registry.principal(id) {
+                    entry.detail.insert("principal", principal.name.clone());
+                }
+            }
+            if !alarm.origin.is_empty() {
+                entry.detail.insert("from", alarm.origin.clone());
+            }
+            if let Some(usual) = alarm.usual {
+                entry.detail.insert("usual", usual.to_string());
+            }
+            entry.detail.insert("alarm", alarm.what.to_owned());
+            entry.detail.insert("count", alarm.count.to_string());
+            entry.detail.insert("since", alarm.since.to_string());
             self.owe(&mut entry);
         }
     }

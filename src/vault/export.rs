@@ -52,7 +52,7 @@ impl ExportRequest {
     ///
     /// # Errors
     /// [`Denial::SiteNotAllowed`] when it asks for a site that it does not serve.
-    fn filter(&self, auditor: &Principal) -> Result<Filter, Denial> {
+    pub(super) fn filter(&self, auditor: &Principal) -> Result<Filter, Denial> {
         let sites = match self.site {
             Some(site) if auditor.serves(site) => vec![site],
             Some(_) => return Err(Denial::SiteNotAllowed),
@@ -67,7 +67,7 @@ impl ExportRequest {
     }
 
     /// The request in words, for its entry.
-    fn detail(&self) -> Vec<(&'static str, String)> {
+    pub(super) fn detail(&self) -> Vec<(&'static str, String)> {
         let mut detail = vec![
             ("from", self.from.to_string()),
             ("reason", self.reason.clone()),
@@ -109,7 +109,8 @@ impl Vault {
         request: ExportRequest,
         deadline_ms: u64,
     ) -> Result<mpsc::Receiver<Piece>, Refusal> {
-        let turn = Turn::take(&self.exports, auditor.id)?;
+        let most = limits::EXPORTS_PER_PRINCIPAL_MAX;
+        let turn = Turn::take(&self.exports, auditor.id, most)?;
         let filter = match request.filter(auditor) {
             Ok(filter) => filter,
             Err(denial) => {
@@ -255,7 +256,7 @@ impl Job {
         let mut lines = Vec::with_capacity(limits::EXPORT_PIECE_BYTES);
         let mut exporter = Exporter::begin(&header, &signing, &mut lines).map_err(unreadable)?;
         while let Some(next) = exporter.next() {
-            still_admitted(vault, self.auditor)?;
+            still_admitted(vault, self.auditor, Rpc::ExportLog)?;
             let row = page_of(reader, epoch, next).map_err(unread)?;
             let page = Page::parse(&row).map_err(unreadable)?;
             let mut found = false;
@@ -296,7 +297,7 @@ fn send(pieces: &mpsc::Sender<Piece>, lines: &mut Vec<u8>) -> bool {
 }
 
 /// Whether the auditor may still read: vault open, auditor not disabled, agreement in force.
-fn still_admitted(vault: &Vault, auditor: PrincipalId) -> Result<(), Refusal> {
+pub(super) fn still_admitted(vault: &Vault, auditor: PrincipalId, rpc: Rpc) -> Result<(), Refusal> {
     if vault.closed.load(Ordering::SeqCst) {
         return Err(Refusal::Sealed);
     }
@@ -304,23 +305,23 @@ fn still_admitted(vault: &Vault, auditor: PrincipalId) -> Result<(), Refusal> {
     let principal = registry
         .principal(auditor)
         .ok_or(Refusal::Denied(Denial::PrincipalDisabled))?;
-    policy::admit(Rpc::ExportLog, principal, true, vault.clock.now()).map_err(Refusal::Denied)
+    policy::admit(rpc, principal, true, vault.clock.now()).map_err(Refusal::Denied)
 }
 
-/// One of the exports that a principal may have under way.
-struct Turn {
-    counts: Arc<Mutex<HashMap<PrincipalId, usize>>>,
+/// How many exports, or tails, each principal has under way.
+pub(super) type Turns = Arc<Mutex<HashMap<PrincipalId, usize>>>;
+
+/// One of the exports, or tails, that a principal may have under way.
+pub(super) struct Turn {
+    counts: Turns,
     of: PrincipalId,
 }
 
 impl Turn {
-    fn take(
-        counts: &Arc<Mutex<HashMap<PrincipalId, usize>>>,
-        of: PrincipalId,
-    ) -> Result<Turn, Refusal> {
+    pub(super) fn take(counts: &Turns, of: PrincipalId, most: usize) -> Result<Turn, Refusal> {
         let mut running = counts.lock().unwrap_or_else(PoisonError::into_inner);
         let count = running.entry(of).or_default();
-        if *count >= limits::EXPORTS_PER_PRINCIPAL_MAX {
+        if *count >= most {
             return Err(Refusal::Denied(Denial::TooMany));
         }
         *count += 1;

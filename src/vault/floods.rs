@@ -19,6 +19,16 @@ pub struct Source {
     pub origin: String,
 }
 
+impl Source {
+    /// Those that are not told apart.
+    pub fn others() -> Source {
+        Source {
+            principal: None,
+            origin: "others".to_owned(),
+        }
+    }
+}
+
 #[derive(Default)]
 struct Count {
     minute: u64,
@@ -149,7 +159,8 @@ fn minute_of(now: Timestamp) -> u64 {
     now.0 / 60_000
 }
 
-fn source(principal: Option<PrincipalId>, origin: &str) -> Source {
+/// Whose refusals count together with this one.
+pub fn source(principal: Option<PrincipalId>, origin: &str) -> Source {
     Source {
         principal,
         origin: match principal {

@@ -5,6 +5,7 @@
 //! durable round unlocked.
 
 mod admin;
+mod alarms;
 pub mod backup;
 mod batch;
 mod check;
@@ -38,6 +39,7 @@ mod reseal;
 mod rows;
 mod sessions;
 mod state;
+mod tail;
 mod tee;
 mod together;
 mod tokenize;
@@ -60,6 +62,7 @@ pub use publish::Published;
 pub use registry::{Change, Pending, Registry};
 pub use reseal::ResealError;
 pub use sessions::Sessions;
+pub use tail::{Tailed, TailedPiece};
 pub use together::Answers;
 
 use crate::clock::{Beats, Clock};
@@ -97,7 +100,8 @@ pub struct Vault {
     /// Sessions of people.
     pub sessions: Sessions,
     logins: Mutex<HashMap<PrincipalId, Arc<tokio::sync::Mutex<()>>>>,
-    exports: Arc<Mutex<HashMap<PrincipalId, usize>>>,
+    exports: export::Turns,
+    tails: export::Turns,
     threads: Mutex<Option<Threads>>,
 }
 
@@ -147,6 +151,7 @@ impl Vault {
             sessions: Sessions::default(),
             logins: Mutex::default(),
             exports: Arc::default(),
+            tails: Arc::default(),
             threads: Mutex::new(Some(Threads {
                 committing,
                 publishing,

@@ -17,4 +17,5 @@ mod payment;
 mod receipts;
 mod road;
 mod search;
+mod tail;
 mod wire;

@@ -242,6 +242,14 @@ fn good_export(_: &Ground) -> pb::ExportLogRequest {
     }
 }
 
+fn good_tail(_: &Ground) -> pb::TailLogRequest {
+    pb::TailLogRequest {
+        reason: "watching".to_owned(),
+        ticket: "SEC-1".to_owned(),
+        ..Default::default()
+    }
+}
+
 fn good_login(_: &Ground) -> pb::LoginRequest {
     pb::LoginRequest {
         secret: "swordfish".to_owned(),
@@ -1109,6 +1117,26 @@ fn reading(table: &mut Table<'_>) {
         m.from_size = 0;
         m.to_size = 1 << 40;
     });
+
+    let rpc = Rpc::TailLog;
+    references(table, rpc, good_tail, "reason", 200, true, |m| {
+        &mut m.reason
+    });
+    references(table, rpc, good_tail, "ticket", 64, true, |m| &mut m.ticket);
+    table.row(rpc, "past the end", good_tail, &["from_index"], |m| {
+        m.from_index = Some(u64::MAX);
+    });
+    table.row(rpc, "a time before 1970", good_tail, &["from_time"], |m| {
+        m.from_time = at(-1);
+    });
+    for text in ["NL", PAN, CONTROL] {
+        table.row(rpc, "a site that is none", good_tail, &["site"], |m| {
+            m.site = text.to_owned();
+        });
+        table.row(rpc, "a kind that is none", good_tail, &["kinds[0]"], |m| {
+            m.kinds = vec![text.to_owned()];
+        });
+    }
 
     let rpc = Rpc::ExportLog;
     references(table, rpc, good_export, "reason", 200, true, |m| {

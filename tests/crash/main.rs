@@ -18,6 +18,7 @@ mod full;
 mod hostile;
 mod import;
 mod orders;
+mod pci;
 mod power;
 mod size;
 mod wire;

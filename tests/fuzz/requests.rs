@@ -322,6 +322,14 @@ impl World {
                 }
                 Err(_) => message.to_vec(),
             },
+            // One that follows has no end.
+            Rpc::TailLog => match pb::TailLogRequest::decode(message) {
+                Ok(mut asked) => {
+                    asked.follow = false;
+                    asked.encode_to_vec()
+                }
+                Err(_) => message.to_vec(),
+            },
             _ => message.to_vec(),
         }
     }

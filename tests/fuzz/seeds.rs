@@ -280,6 +280,13 @@ fn requests() {
         ..Default::default()
     };
     call(Rpc::ExportLog, "auditor", &export);
+    let tail = pb::TailLogRequest {
+        from_index: Some(1),
+        reason: "watching".to_owned(),
+        ticket: "T-1".to_owned(),
+        ..Default::default()
+    };
+    call(Rpc::TailLog, "auditor", &tail);
     call(
         Rpc::GetReceipt,
         "portal",

@@ -144,10 +144,24 @@ fn past_the_rate_denials_are_summed_in_one_entry_a_minute() {
     };
     let from = home.size();
     pester(&home, "crux", 25);
-    assert_eq!(home.size(), from + 5, "five entries");
+    assert_eq!(home.size(), from + 6, "five entries and an alarm");
     // Another one's refusals have a rate of their own.
     pester(&home, "bolt", 3);
-    assert_eq!(home.size(), from + 8);
+    assert_eq!(home.size(), from + 10);
+    let alarms: Vec<_> = home
+        .ledger()
+        .iter()
+        .filter(|l| l.get("event") == "alarm_raised")
+        .map(|l| {
+            assert_eq!(
+                (l.get("actor"), l.get("outcome")),
+                ("-".into(), "denied".into())
+            );
+            assert_eq!(l.detail("alarm"), "repeated_denials");
+            l.detail("principal")
+        })
+        .collect();
+    assert_eq!(alarms, ["crux", "bolt"]);
     // While the flood goes on it is told once a minute.
     for _ in 0..3 {
         home.clock.pass_ms(MINUTE_MS);

@@ -339,6 +339,34 @@ fn refusals_that_were_summed_are_not_lost_when_the_round_that_says_so_fails() {
 }
 
 #[test]
+fn writes_that_failed_are_an_entry_once_it_can_be_written() {
+    let home = Home::new();
+    let (transaction, token) = home.card();
+    let base = home.disk.commits();
+    let full = Faults::none()
+        .and(base + 1, Fault::Full)
+        .and(base + 2, Fault::Full);
+    home.disk.order(full);
+    for _ in 0..2 {
+        let refused = refusal(home.authorize(transaction, &token));
+        assert_eq!(refused, Refusal::StorageFull);
+    }
+    assert!(home.authorize(transaction, &token).is_ok());
+    home.vault().tick();
+    for _ in 0..2 {
+        home.ask("shop", Work::Get { transaction }).expect("read");
+    }
+    let lines = home.ledger();
+    let alarms: Vec<_> = lines
+        .iter()
+        .filter(|l| l.get("event") == "alarm_raised")
+        .map(|l| (l.detail("alarm"), l.detail("count"), l.get("outcome")))
+        .collect();
+    let said = |text: &str| text.to_owned();
+    assert_eq!(alarms, [(said("writes_failed"), said("2"), said("failed"))]);
+}
+
+#[test]
 fn marks_that_cant_be_written_stop_the_vault_until_they_can() {
     let home = Home::new();
     let (transaction, token) = home.card();

@@ -35,7 +35,7 @@ fn callers(rpc: Rpc) -> &'static str {
         Rpc::GetTransaction | Rpc::DescribeToken => "op",
         Rpc::Redeem | Rpc::RedeemStream | Rpc::ReportOutcome => "p",
         Rpc::GetCheckpoint | Rpc::GetReceipt | Rpc::GetConsistencyProof => "opAOC",
-        Rpc::ExportLog => "A",
+        Rpc::ExportLog | Rpc::TailLog => "A",
         Rpc::Login | Rpc::Logout | Rpc::GetStatus => "AOC",
         Rpc::Unseal => "OC",
         Rpc::Seal

@@ -1,5 +1,6 @@
 //! `LedgerService`.
 
+use super::reading::Reading;
 use super::{checkpoint_message, receipt_message};
 use crate::api::convert;
 use crate::api::door::Door;
@@ -9,12 +10,9 @@ use crate::api::violations::Violations;
 use crate::ledger::Event;
 use crate::limits;
 use crate::policy::Rpc;
-use crate::vault::ExportRequest;
 use crate::vault::command::Refusal;
-use std::pin::Pin;
+use crate::vault::{ExportRequest, Tailed};
 use std::sync::Arc;
-use tokio_stream::wrappers::ReceiverStream;
-use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 /// The service.
@@ -99,14 +97,14 @@ impl pb::ledger_service_server::LedgerService for Ledger {
         }))
     }
 
-    type ExportLogStream =
-        Pin<Box<dyn Stream<Item = Result<pb::ExportLogResponse, Status>> + Send + 'static>>;
+    type ExportLogStream = Reading<Vec<u8>>;
 
     async fn export_log(
         &self,
         request: Request<pb::ExportLogRequest>,
     ) -> Result<Response<Self::ExportLogStream>, Status> {
         let admitted = self.door.admit(Rpc::ExportLog, &request).await?;
+        let peer = self.door.peer(&request)?;
         self.door.within_rate(&admitted)?;
         let asked = request.into_inner();
         let mut violations = Violations::new();
@@ -131,11 +129,54 @@ impl pb::ledger_service_server::LedgerService for Ledger {
             )
             .await
             .map_err(|refusal| status::of_refusal(&refusal))?;
-        let stream = ReceiverStream::new(pieces).map(|piece| match piece {
-            Ok(lines) => Ok(pb::ExportLogResponse { lines }),
-            Err(refusal) => Err(status::of_refusal(&refusal)),
-        });
-        Ok(Response::new(Box::pin(stream)))
+        Ok(Response::new(Reading::new(
+            &self.door, peer, admitted, pieces,
+        )))
+    }
+
+    type TailLogStream = Reading<Tailed>;
+
+    async fn tail_log(
+        &self,
+        request: Request<pb::TailLogRequest>,
+    ) -> Result<Response<Self::TailLogStream>, Status> {
+        let admitted = self.door.admit(Rpc::TailLog, &request).await?;
+        let peer = self.door.peer(&request)?;
+        self.door.within_rate(&admitted)?;
+        let asked = request.into_inner();
+        let (from, follow) = (asked.from_index, asked.follow);
+        let mut violations = Violations::new();
+        let of = pb::ExportLogRequest {
+            from_time: asked.from_time,
+            site: asked.site,
+            kinds: asked.kinds,
+            reason: asked.reason,
+            ticket: asked.ticket,
+            ..pb::ExportLogRequest::default()
+        };
+        let wanted = export_request(of, &mut violations);
+        if from.is_some_and(|from| from > admitted.vault.head().size) {
+            violations.add("from_index", "must not be past the ledger's end");
+        }
+        if !violations.is_empty() {
+            return Err(admitted.invalid(violations, None).await);
+        }
+        let caller = admitted.caller.clone();
+        let pieces = admitted
+            .vault
+            .tail(
+                caller,
+                &admitted.principal,
+                wanted,
+                from,
+                follow,
+                admitted.deadline_ms,
+            )
+            .await
+            .map_err(|refusal| status::of_refusal(&refusal))?;
+        Ok(Response::new(Reading::new(
+            &self.door, peer, admitted, pieces,
+        )))
     }
 }
 

@@ -4,6 +4,7 @@
 mod admin;
 mod item;
 mod ledger;
+mod reading;
 mod session;
 mod stream;
 mod vault;

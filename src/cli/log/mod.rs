@@ -2,10 +2,12 @@
 
 mod checkpoint;
 mod csv;
+mod ecs;
 mod export;
 mod progress;
 mod report;
 mod resume;
+mod tail;
 mod tiles;
 mod verify;
 mod wrapping;
@@ -35,6 +37,9 @@ pub enum LogCommand {
     /// Make or grow a directory of the tree's tiles (C2SP tlog-tiles) from an export, offline
     #[command(after_help = tiles::EXAMPLES)]
     Tiles(tiles::TilesArgs),
+    /// Show entries as they come, for a person or a SIEM
+    #[command(after_help = tail::EXAMPLES)]
+    Tail(tail::TailArgs),
     /// Fetch the newest checkpoint; keep it outside of the vault
     Checkpoint(checkpoint::CheckpointArgs),
 }
@@ -42,7 +47,10 @@ pub enum LogCommand {
 impl LogCommand {
     /// Whether the vault isn't asked.
     pub fn is_offline(&self) -> bool {
-        !matches!(self, LogCommand::Export(_) | LogCommand::Checkpoint(_))
+        !matches!(
+            self,
+            LogCommand::Export(_) | LogCommand::Tail(_) | LogCommand::Checkpoint(_)
+        )
     }
 }
 
@@ -57,7 +65,7 @@ pub fn run_offline(command: LogCommand, output: Output) -> Result<(), CliError> 
         LogCommand::Csv(args) => csv::run(args, output),
         LogCommand::Report(args) => report::run(args, output),
         LogCommand::Tiles(args) => tiles::run(args, output),
-        LogCommand::Export(_) | LogCommand::Checkpoint(_) => Ok(()),
+        LogCommand::Export(_) | LogCommand::Tail(_) | LogCommand::Checkpoint(_) => Ok(()),
     }
 }
 
@@ -68,6 +76,7 @@ pub fn run_offline(command: LogCommand, output: Output) -> Result<(), CliError> 
 pub async fn run(command: LogCommand, output: Output) -> Result<(), CliError> {
     match command {
         LogCommand::Export(args) => export::run(args, output).await,
+        LogCommand::Tail(args) => tail::run(args).await,
         LogCommand::Checkpoint(args) => checkpoint::run(args, output).await,
         offline => run_offline(offline, output),
     }

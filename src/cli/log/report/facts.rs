@@ -169,7 +169,7 @@ impl Facts {
             self.refused
                 .add((who(entry), address(entry.origin()).to_owned()), 0, count);
         }
-        if outcome == Outcome::Failed || event == Event::Integrity {
+        if outcome == Outcome::Failed || matches!(event, Event::Integrity | Event::AlarmRaised) {
             self.failures.add(entry);
         }
         match event {
@@ -201,7 +201,7 @@ impl Facts {
             | Event::RestoreConfirmed
             | Event::BackupBegun
             | Event::BackupEnded => self.runs(entry),
-            Event::LogExported => self.exports.add(entry),
+            Event::LogExported | Event::LogTailed => self.exports.add(entry),
             _ => {}
         }
     }
