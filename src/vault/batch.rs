@@ -50,6 +50,8 @@ pub(super) enum Effect {
     TwoOperators,
     /// Tokens from before a restore may be redeemed again.
     RestoreConfirmed,
+    /// What the clock shows is right.
+    ClockConfirmed,
 }
 
 /// What a use case did to a transaction.
@@ -103,6 +105,10 @@ pub(super) struct Batch<'a> {
     pub now: Timestamp,
     pub now_ms: u64,
     pub clock_suspect: bool,
+    pub clock_off_ms: i64,
+    pub seal: &'static str,
+    pub key_backup_days: u32,
+    pub retention: &'a BTreeMap<Site, super::Retention>,
     pub entries: Vec<Staged>,
     pub effects: Vec<Effect>,
     /// Rows besides transactions that the round writes: sealed already.
@@ -126,6 +132,10 @@ pub(super) struct Surroundings<'a> {
     pub now: Timestamp,
     pub now_ms: u64,
     pub clock_suspect: bool,
+    pub clock_off_ms: i64,
+    pub seal: &'static str,
+    pub key_backup_days: u32,
+    pub retention: &'a BTreeMap<Site, super::Retention>,
 }
 
 impl<'a> Batch<'a> {
@@ -146,6 +156,10 @@ impl<'a> Batch<'a> {
             now: around.now,
             now_ms: around.now_ms,
             clock_suspect: around.clock_suspect,
+            clock_off_ms: around.clock_off_ms,
+            seal: around.seal,
+            key_backup_days: around.key_backup_days,
+            retention: around.retention,
             entries: Vec::new(),
             effects: Vec::new(),
             writes: Vec::new(),
@@ -236,6 +250,7 @@ impl<'a> Batch<'a> {
                 entry.transaction = *transaction;
                 Err(No::Denied(*denial))
             }
+            Work::Erase(asked) => self.erase(caller, asked, entry),
             Work::Export { detail } => {
                 self.admit(caller, Rpc::ExportLog)?;
                 entry.detail = detail.iter().cloned().collect();

@@ -7,7 +7,7 @@ mod progress;
 mod report;
 mod resume;
 mod tiles;
-mod verify;
+pub(super) mod verify;
 mod wrapping;
 
 pub use export::fetch;
