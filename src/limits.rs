@@ -287,3 +287,18 @@ pub const BACKUP_WAITING_BYTES_MAX: usize = 32 << 20;
 pub const BACKUP_VERSION_CHARS_MAX: usize = 64;
 /// Files in a backup directory that a drill looks at.
 pub const BACKUP_FILES_MAX: usize = 100_000;
+
+/// How long a bucket's key waits, visible as pending, before it is destroyed.
+pub const PENDING_DESTRUCTION_MS: u64 = 3 * crate::clock::DAY_MS;
+/// Days that copies of the keys directory are kept, unless configured.
+pub const KEY_BACKUP_DAYS_DEFAULT: u32 = 30;
+/// The longest that may be configured.
+pub const KEY_BACKUP_DAYS_MAX: u32 = 400;
+/// Pages of [`SCAN_ROWS_MAX`] rows that the keeper looks at in one go, at most …
+pub const KEEPER_PAGES_MAX: usize = 64;
+/// … and for how long: it holds the committer up.
+pub const KEEPER_MS_MAX: u64 = 20;
+/// Rows of erased transactions that are taken away in one round.
+pub const SWEEP_ROWS_MAX: usize = 512;
+/// Entries about keys in one round.
+pub const KEY_ENTRIES_MAX: usize = 1_024;

@@ -52,6 +52,8 @@ pub struct Config {
     pub checkpoint_sink: Option<PathBuf>,
     /// Where backups go that operators ask for; none are taken without it.
     pub backup_dir: Option<PathBuf>,
+    /// How long copies of the keys directory are kept, in days.
+    pub key_backup_days: u32,
 }
 
 /// How the log (not the ledger) is written.
@@ -161,6 +163,7 @@ pub struct Settings {
     pub cache_mb: Option<u32>,
     pub checkpoint_sink: Option<PathBuf>,
     pub backup_dir: Option<PathBuf>,
+    pub key_backup_days: Option<u32>,
 }
 
 /// The table `tls`.
@@ -184,6 +187,7 @@ pub struct SiteSettings {
     pub log_from: Option<RetentionStart>,
     pub financial_year_end_month: Option<u8>,
     pub log_source: Option<String>,
+    pub time_zone: Option<String>,
     pub fingerprint: Option<bool>,
 }
 
@@ -295,6 +299,7 @@ impl Settings {
                 "CACHE_MB" => settings.cache_mb = Some(parse(&name, &value)?),
                 "CHECKPOINT_SINK" => settings.checkpoint_sink = path(),
                 "BACKUP_DIR" => settings.backup_dir = path(),
+                "KEY_BACKUP_DAYS" => settings.key_backup_days = Some(parse(&name, &value)?),
                 _ => {}
             }
         }
@@ -335,6 +340,7 @@ impl Settings {
         lay(&mut self.cache_mb, upper.cache_mb);
         lay(&mut self.checkpoint_sink, upper.checkpoint_sink);
         lay(&mut self.backup_dir, upper.backup_dir);
+        lay(&mut self.key_backup_days, upper.key_backup_days);
     }
 
     fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
@@ -440,6 +446,12 @@ impl Settings {
             cache_mb: bounded("cache_mb", self.cache_mb.unwrap_or(128), 16..=1_048_576)?,
             checkpoint_sink: self.checkpoint_sink,
             backup_dir: self.backup_dir,
+            key_backup_days: bounded(
+                "key_backup_days",
+                self.key_backup_days
+                    .unwrap_or(limits::KEY_BACKUP_DAYS_DEFAULT),
+                0..=limits::KEY_BACKUP_DAYS_MAX,
+            )?,
         })
     }
 }
@@ -486,6 +498,16 @@ fn judge_sites(
                 .log_source
                 .or(known.map(|site| site.log.source.clone()))
                 .ok_or_else(|| new(".log_source"))?,
+            zone: match &own.time_zone {
+                Some(text) => sites::zone_of(text).ok_or_else(|| {
+                    invalid(
+                        key(".time_zone"),
+                        "is no rule for a time zone: write one as \"CET-1CEST,M3.5.0,M10.5.0/3\"",
+                    )
+                })?,
+                // Of a site of one's own UTC, unless it is said.
+                None => known.map_or(jiff::tz::TimeZone::UTC, |site| site.log.zone.clone()),
+            },
         };
         let release_days_max = own
             .release_days_max

@@ -1,10 +1,11 @@
 //! What differs from site to site: how long account data may be released, and how long the law
-//! wants the log kept. Data with its sources, and the arithmetic of "seven years from the year's
-//! end"; nothing here reads a clock.
+//! wants the log kept. Data with its sources; `vault/retention.rs` has the arithmetic.
 
-use crate::clock::{DAY_MS, Timestamp};
+use crate::clock::DAY_MS;
 use crate::ids::Site;
 use crate::limits;
+pub use crate::vault::{Retention, RetentionStart};
+use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
 
 /// The rules of one site.
@@ -18,54 +19,6 @@ pub struct SiteRules {
     pub log: Retention,
 }
 
-/// How long a site's ledger entries are kept. Never the longest of all sites: GDPR 5(1)(e) asks
-/// for no longer than needed, at each.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Retention {
-    /// How many years.
-    pub years: u8,
-    /// What they are counted from.
-    pub from: RetentionStart,
-    /// The month (1 to 12) with which the site's financial year ends.
-    pub financial_year_end_month: u8,
-    /// The rule that this follows, cited when an erasure is refused.
-    pub source: String,
-}
-
-/// What a retention period is counted from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RetentionStart {
-    /// The end of the entry's own month.
-    Entry,
-    /// The end of the financial year that the entry falls in.
-    FinancialYear,
-    /// The end of the calendar year in which that financial year ended.
-    CalendarYear,
-}
-
-impl Retention {
-    /// The first moment (UTC) at which the entries of a month may be erased. Counted in whole
-    /// months, so no leap day can shift it; a day is added, since everywhere on earth a local
-    /// date is less than a day behind or ahead of UTC.
-    pub fn kept_until(&self, year: i16, month: u8) -> Timestamp {
-        let end_month = self.financial_year_end_month;
-        // The financial year is named after the calendar year in which it ends.
-        let financial_year = if month <= end_month { year } else { year + 1 };
-        let (last_year, last_month) = match self.from {
-            RetentionStart::Entry => (year, month),
-            RetentionStart::FinancialYear => (financial_year, end_month),
-            RetentionStart::CalendarYear => (financial_year, 12),
-        };
-        let years = i16::from(self.years);
-        let (year, month) = match last_month {
-            12 => (last_year + years + 1, 1),
-            month => (last_year + years, month + 1),
-        };
-        first_of(year, month).plus_ms(DAY_MS)
-    }
-}
-
 /// The sites of the house, with their defaults.
 pub fn defaults() -> BTreeMap<Site, SiteRules> {
     [
@@ -75,6 +28,7 @@ pub fn defaults() -> BTreeMap<Site, SiteRules> {
             "us",
             7,
             RetentionStart::Entry,
+            US_CENTRAL,
             "policy: 7 years (Reg E: 2; BSA: 5)",
         ),
         // HMRC: company records, 6 years from the end of the financial year they relate to.
@@ -82,6 +36,7 @@ pub fn defaults() -> BTreeMap<Site, SiteRules> {
             "uk",
             6,
             RetentionStart::FinancialYear,
+            BRITAIN,
             "6 years from the financial year's end (HMRC)",
         ),
         // Algemene wet inzake rijksbelastingen, article 52(4).
@@ -89,6 +44,7 @@ pub fn defaults() -> BTreeMap<Site, SiteRules> {
             "nl",
             7,
             RetentionStart::FinancialYear,
+            MIDDLE_EUROPE,
             "7 years from the year's end (AWR 52(4))",
         ),
         // Bokföringslagen 7 kap. 2 §: through the seventh calendar year after the one in which
@@ -97,6 +53,7 @@ pub fn defaults() -> BTreeMap<Site, SiteRules> {
             "se",
             7,
             RetentionStart::CalendarYear,
+            MIDDLE_EUROPE,
             "7 calendar years after the year (BFL 7:2)",
         ),
         // Bogføringsloven § 12.
@@ -104,17 +61,19 @@ pub fn defaults() -> BTreeMap<Site, SiteRules> {
             "dk",
             5,
             RetentionStart::FinancialYear,
+            MIDDLE_EUROPE,
             "5 years from the financial year's end (BFL § 12)",
         ),
     ]
     .into_iter()
-    .map(|(name, years, from, source)| {
+    .map(|(name, years, from, zone, source)| {
         let site = Site::parse(name).expect("a literal above");
         let log = Retention {
             years,
             from,
             financial_year_end_month: 12,
             source: source.to_owned(),
+            zone: zone_of(zone).expect("a literal below"),
         };
         (
             site,
@@ -128,15 +87,27 @@ pub fn defaults() -> BTreeMap<Site, SiteRules> {
     .collect()
 }
 
+/// How long each site of the house keeps its log, by default.
+pub fn retention() -> BTreeMap<Site, Retention> {
+    let sites = defaults().into_iter();
+    sites.map(|(site, rules)| (site, rules.log)).collect()
+}
+
 /// Days of release unless configured: past the 120 days in which most card disputes are raised.
 pub const RELEASE_DAYS_DEFAULT: u32 = 180;
 
 /// The longest that a site may configure.
 pub const RELEASE_DAYS_MAX: u32 = (limits::RELEASE_MS_MAX / DAY_MS) as u32;
 
-fn first_of(year: i16, month: u8) -> Timestamp {
-    Timestamp::parse(&format!("{year:04}-{month:02}-01T00:00:00Z"))
-        .unwrap_or(crate::clock::TIMESTAMP_MAX)
+/// The time zones of the sites, as rules (POSIX TZ) and not by name: no table of the machine's is
+/// needed to know when a year ends.
+const US_CENTRAL: &str = "CST6CDT,M3.2.0,M11.1.0";
+const BRITAIN: &str = "GMT0BST,M3.5.0/1,M10.5.0";
+const MIDDLE_EUROPE: &str = "CET-1CEST,M3.5.0,M10.5.0/3";
+
+/// Reads a time zone: a rule as above.
+pub fn zone_of(text: &str) -> Option<TimeZone> {
+    TimeZone::posix(text).ok()
 }
 
 #[cfg(test)]
@@ -149,39 +120,65 @@ mod tests {
     }
 
     #[test]
-    fn each_site_keeps_its_log_for_its_own_period() {
-        assert_eq!(kept("us", 2026, 11), "2033-12-02T00:00:00.000Z");
-        assert_eq!(kept("uk", 2026, 11), "2033-01-02T00:00:00.000Z");
-        assert_eq!(kept("nl", 2026, 11), "2034-01-02T00:00:00.000Z");
-        assert_eq!(kept("se", 2026, 11), "2034-01-02T00:00:00.000Z");
-        assert_eq!(kept("dk", 2026, 11), "2032-01-02T00:00:00.000Z");
+    fn each_site_keeps_its_log_for_its_own_period_and_to_its_own_midnight() {
+        assert_eq!(kept("us", 2026, 10), "2033-11-01T05:00:00.000Z");
+        assert_eq!(kept("us", 2026, 11), "2033-12-01T06:00:00.000Z");
+        assert_eq!(kept("uk", 2026, 11), "2033-01-01T00:00:00.000Z");
+        assert_eq!(kept("nl", 2026, 11), "2033-12-31T23:00:00.000Z");
+        assert_eq!(kept("se", 2026, 11), "2033-12-31T23:00:00.000Z");
+        assert_eq!(kept("dk", 2026, 11), "2031-12-31T23:00:00.000Z");
+    }
+
+    /// The last hour of UTC's December is January in Amsterdam, and another financial year; in
+    /// London it isn't, and in Texas it is still the evening before.
+    #[test]
+    fn what_is_next_year_already_at_the_site_is_kept_for_that_year() {
+        assert_eq!(kept("nl", 2026, 12), "2034-12-31T23:00:00.000Z");
+        assert_eq!(kept("se", 2026, 12), "2034-12-31T23:00:00.000Z");
+        assert_eq!(kept("dk", 2026, 12), "2032-12-31T23:00:00.000Z");
+        assert_eq!(kept("uk", 2026, 12), "2033-01-01T00:00:00.000Z");
+        assert_eq!(kept("us", 2026, 12), "2034-01-01T06:00:00.000Z");
+        assert_eq!(kept("nl", 2027, 1), "2034-12-31T23:00:00.000Z");
+        assert_eq!(kept("dk", 2027, 1), "2032-12-31T23:00:00.000Z");
     }
 
     #[test]
-    fn year_ends_and_leap_days_are_whole_months() {
-        assert_eq!(kept("us", 2026, 12), "2034-01-02T00:00:00.000Z");
-        assert_eq!(kept("us", 2025, 2), "2032-03-02T00:00:00.000Z");
-        assert_eq!(kept("dk", 2026, 12), "2032-01-02T00:00:00.000Z");
-        assert_eq!(kept("dk", 2027, 1), "2033-01-02T00:00:00.000Z");
+    fn leap_days_are_in_whole_months() {
+        assert_eq!(kept("us", 2028, 2), "2035-03-01T06:00:00.000Z");
+        assert_eq!(kept("us", 2025, 2), "2032-03-01T06:00:00.000Z");
+        assert_eq!(kept("us", 2025, 1), "2032-02-01T06:00:00.000Z");
     }
 
     #[test]
     fn a_broken_financial_year_is_followed() {
         let mut log = defaults()[&Site::parse("uk").unwrap()].log.clone();
         log.financial_year_end_month = 3;
+        // The last hour of UTC's March is April in London: summer time has begun.
+        assert_eq!(
+            log.kept_until(2027, 2).to_string(),
+            "2033-03-31T23:00:00.000Z"
+        );
         assert_eq!(
             log.kept_until(2027, 3).to_string(),
-            "2033-04-02T00:00:00.000Z"
+            "2034-03-31T23:00:00.000Z"
         );
         assert_eq!(
             log.kept_until(2027, 4).to_string(),
-            "2034-04-02T00:00:00.000Z"
+            "2034-03-31T23:00:00.000Z"
         );
         log.from = RetentionStart::CalendarYear;
         log.years = 7;
         assert_eq!(
             log.kept_until(2026, 4).to_string(),
-            "2035-01-02T00:00:00.000Z"
+            "2035-01-01T00:00:00.000Z"
+        );
+    }
+
+    #[test]
+    fn the_end_of_the_calendar_is_no_reason_to_erase() {
+        assert_eq!(
+            kept("nl", 9999, 12),
+            crate::clock::TIMESTAMP_MAX.to_string()
         );
     }
 }

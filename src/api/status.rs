@@ -228,6 +228,16 @@ pub fn of_denial(denial: Denial) -> Status {
             "the vault was restored from a backup, and this token is from before; its operators have to confirm: ask them, then retry",
             Some(Duration::from_secs(60)),
         ),
+        D::UnknownKey => (
+            Code::NotFound,
+            "no key has this name: payvault keys list has them all",
+            None,
+        ),
+        D::NotErased => (
+            Code::FailedPrecondition,
+            "the key was not destroyed yet",
+            None,
+        ),
         D::NotConfigured => (
             Code::FailedPrecondition,
             "the vault is not configured for this",

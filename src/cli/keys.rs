@@ -24,6 +24,10 @@ pub enum KeysCommand {
     /// Put the vault under a new seal, without touching its data, while it doesn't run
     #[command(after_help = HELP)]
     Reseal(Box<ResealArgs>),
+    /// Fetch the receipt of a key's destruction
+    Receipt(super::erasure::KeyReceiptArgs),
+    /// Verify such a receipt, offline, with the ledger's public key alone
+    Verify(super::log::verify::VerifyArgs),
     /// List the keys, one a line
     List(ListArgs),
     /// Show all that an assessor asks for: the seal, and each key's purpose, algorithm, strength,
@@ -181,7 +185,8 @@ pub async fn run(command: KeysCommand, output: Output) -> Result<(), CliError> {
     let (args, all) = match command {
         KeysCommand::List(args) => (args, false),
         KeysCommand::Inventory(args) => (args, true),
-        KeysCommand::Reseal(_) => return Ok(()),
+        KeysCommand::Receipt(args) => return super::erasure::fetch(args, output).await,
+        KeysCommand::Reseal(_) | KeysCommand::Verify(_) => return Ok(()),
     };
     let mut client = args.connection.read()?.open_as_person().await?;
     let listed = fetch(&mut client).await;
@@ -203,9 +208,15 @@ pub async fn run(command: KeysCommand, output: Output) -> Result<(), CliError> {
     });
     output.result(&document, |out| match all {
         false => keys.iter().try_for_each(|key| {
-            let until = moment::text(key.not_after_encrypt.as_ref());
-            let name = numbered(key);
-            writeln!(out, "{name:<28}{:<21}until {until}", state_of(key))
+            let (word, when) = match state_of(key) {
+                state @ ("pending-destruction" | "destroyed") => (
+                    if state == "destroyed" { "since" } else { "due" },
+                    &key.not_after_decrypt,
+                ),
+                _ => ("until", &key.not_after_encrypt),
+            };
+            let (name, when) = (numbered(key), moment::text(when.as_ref()));
+            writeln!(out, "{name:<28}{:<21}{word} {when}", state_of(key))
         }),
         true => inventory(&seal, generation, &keys, out),
     })

@@ -6,12 +6,14 @@ pub mod allow;
 pub mod backup;
 pub mod check;
 pub mod client;
+mod clock;
 pub mod connection;
 pub mod demo;
 pub mod describe;
 pub mod details;
 pub mod dev;
-pub mod error;
+pub mod erasure;
+mod error;
 pub mod import;
 pub mod init;
 pub mod input;
@@ -123,6 +125,12 @@ pub enum Command {
     Describe(describe::DescribeArgs),
     /// End one token
     Revoke(revoke::RevokeArgs),
+    /// Ask for a transaction's erasure
+    #[command(after_help = erasure::ERASE_HELP)]
+    Erase(erasure::EraseArgs),
+    /// Confirm a clock that jumped
+    #[command(subcommand)]
+    Clock(clock::ClockCommand),
     /// Report how the work with a token ended
     Report(report::ReportArgs),
     /// Print completions for a shell
@@ -150,6 +158,7 @@ pub fn run(cli: Cli) -> Result<(), CliError> {
         Command::Restore(args) if args.is_offline() => restore::run(*args, output),
         Command::Drill(args) => restore::run_drill(*args, output),
         Command::Keys(keys::KeysCommand::Reseal(args)) => keys::reseal(*args, output),
+        Command::Keys(keys::KeysCommand::Verify(args)) => erasure::verify(&args, output),
         Command::Log(command) if command.is_offline() => log::run_offline(command, output),
         Command::Completions { shell } => {
             let mut command = Cli::command();
@@ -181,6 +190,8 @@ async fn call(command: Command, output: Output) -> Result<(), CliError> {
         Command::Redeem(args) => redeem::run(args, output).await,
         Command::Describe(args) => describe::run(args, output).await,
         Command::Revoke(args) => revoke::run(args, output).await,
+        Command::Erase(args) => erasure::erase(args, output).await,
+        Command::Clock(command) => clock::run(command, output).await,
         Command::Report(args) => report::run(args, output).await,
         Command::Demo(_)
         | Command::Dev(_)

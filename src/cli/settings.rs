@@ -81,6 +81,9 @@ pub struct SettingsArgs {
     /// backup_dir: where backups lie, apart from data and keys, best on another disk
     #[arg(long, value_name = "DIR")]
     pub backup_dir: Option<PathBuf>,
+    /// key_backup_days: how long copies of keys_dir are kept; erasure receipts say it
+    #[arg(long, value_name = "N")]
+    pub key_backup_days: Option<u32>,
 }
 
 impl SettingsArgs {
@@ -132,6 +135,7 @@ impl SettingsArgs {
             cache_mb: self.cache_mb,
             checkpoint_sink: self.checkpoint_sink,
             backup_dir: self.backup_dir,
+            key_backup_days: self.key_backup_days,
             ..Settings::default()
         }
     }
@@ -157,6 +161,12 @@ pub fn house(config: &Config, clock: Clock) -> House {
                 .map(|(site, _)| *site)
                 .collect(),
             denials_per_minute: limits::DENIALS_PER_MINUTE,
+            retention: config
+                .sites
+                .iter()
+                .map(|(site, rules)| (*site, rules.log.clone()))
+                .collect(),
+            key_backup_days: config.key_backup_days,
         },
         engine: config.engine,
         cache_bytes: u64::from(config.cache_mb) << 20,
@@ -217,7 +227,7 @@ mod tests {
                     --tls-client-ca b --tls-crl r --passphrase-file p --uk-modulus-weights w \
                     --uk-modulus-substitutions u --calls-per-second 9 \
                     --reflection --log-format json --log-level trace --cache-mb 17 \
-                    --engine redb --checkpoint-sink s --backup-dir b";
+                    --engine redb --checkpoint-sink s --backup-dir b --key-backup-days 5";
         let settings = Line::try_parse_from(line.split_whitespace())
             .unwrap()
             .settings

@@ -33,6 +33,8 @@ pub enum Kind {
     PendingAction = 7,
     /// Where the ledger of an earlier epoch ended.
     ClosedEpoch = 8,
+    /// Where the entry of a key's destruction stands.
+    KeyEnd = 9,
     /// An inner record: under the token's secret, not under a key of the keyring.
     Record = 16,
     /// The answer of a remembered request: under the request's tag.
@@ -51,7 +53,8 @@ impl Kind {
                 | Kind::Allowance
                 | Kind::Redo
                 | Kind::PendingAction
-                | Kind::ClosedEpoch,
+                | Kind::ClosedEpoch
+                | Kind::KeyEnd,
                 KeyName::Vault,
             ) => true,
             _ => false,

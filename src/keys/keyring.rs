@@ -4,6 +4,7 @@
 //! The floors above see [`KeyRecord`]s and [`KeyId`]s; secrets stay in this room.
 
 use super::cipher::{self, NONCE_BYTES, TAG_BYTES};
+use super::ending::{self, Ending, KeyNote, NOTE_BYTES_MAX, Notes};
 use super::error::KeyError;
 use super::file;
 use super::name::{KeyId, KeyName};
@@ -39,6 +40,7 @@ pub struct Keyring {
     records: Vec<KeyRecord>,
     /// Where in `records` the newest generation of each name is.
     newest: HashMap<KeyName, usize>,
+    notes: Notes,
     /// HKDF(root, "payvault keyring wrap v1"): wraps the next wrapping key.
     kek: SecretBytes<32>,
     wrapping: SecretBytes<32>,
@@ -52,6 +54,8 @@ pub struct Keyring {
 struct Staged {
     added: Vec<KeyRecord>,
     changed: HashMap<KeyId, Change>,
+    /// Of the destroyed ones.
+    endings: HashMap<KeyId, Ending>,
 }
 
 impl Keyring {
@@ -80,6 +84,7 @@ impl Keyring {
             next_id: 1,
             records: Vec::new(),
             newest: HashMap::new(),
+            notes: Notes::new(),
             kek,
             wrapping,
             slot,
@@ -155,7 +160,7 @@ impl Keyring {
         });
         let (content, slot, wrapping) = opened.ok_or(KeyError::KeyringTampered)?;
         let unfinished = !other_empty(slot);
-        let (next_id, records) = decode(&content).map_err(malformed)?;
+        let (next_id, records, notes) = decode(&content).map_err(malformed)?;
         let newest = index(&records);
         let keyring = Keyring {
             dir: keys_dir.to_owned(),
@@ -164,6 +169,7 @@ impl Keyring {
             next_id,
             records,
             newest,
+            notes,
             kek,
             wrapping,
             slot,
@@ -284,7 +290,34 @@ impl Keyring {
     /// nothing is changed. [`KeyError::Io`]: nothing was destroyed.
     /// [`KeyError::Uncertain`]: load the keyring again and look; loading ends what was begun.
     pub fn destroy(&mut self, ids: &[KeyId], now: Timestamp) -> Result<(), KeyError> {
-        let staged = self.stage_change(ids, KeyState::Destroyed, now)?;
+        let uncounted: Vec<_> = ids.iter().map(|id| (*id, None)).collect();
+        self.destroy_counted(&uncounted, now)
+    }
+
+    /// [`destroy`](Keyring::destroy), with how many records were under each key.
+    ///
+    /// # Errors
+    /// As [`destroy`](Keyring::destroy).
+    pub fn destroy_counted(
+        &mut self,
+        keys: &[(KeyId, Option<u64>)],
+        now: Timestamp,
+    ) -> Result<(), KeyError> {
+        let ids: Vec<KeyId> = keys.iter().map(|(id, _)| *id).collect();
+        let mut staged = self.stage_change(&ids, KeyState::Destroyed, now)?;
+        for (id, records) in keys {
+            let key = self.key(*id)?;
+            let (name, generation) = (key.name(), key.generation());
+            let commitment = ending::commitment(self.vault, *id, &name, generation, key.secret()?);
+            let records = *records;
+            staged.endings.insert(
+                *id,
+                Ending {
+                    commitment,
+                    records,
+                },
+            );
+        }
         if staged.changed.is_empty() {
             return Ok(());
         }
@@ -360,6 +393,7 @@ impl Keyring {
     pub fn wipe(&mut self) {
         self.records.clear();
         self.newest.clear();
+        self.notes.clear();
         self.kek = SecretBytes::build(|_| ());
         self.wrapping = SecretBytes::build(|_| ());
         self.settled = false;
@@ -368,6 +402,29 @@ impl Keyring {
     /// Every key, destroyed ones included, in the order in which they were made.
     pub fn list(&self) -> impl Iterator<Item = &KeyRecord> {
         self.records.iter()
+    }
+
+    /// What is noted of a key.
+    pub fn note(&self, id: KeyId) -> Option<&KeyNote> {
+        self.notes.get(&id)
+    }
+
+    /// The keys that changed since a generation, in the order of their changes: what a ledger whose
+    /// last round knew that generation has no entry of.
+    pub fn changed_since(&self, generation: u64) -> Vec<(&KeyRecord, KeyNote)> {
+        let mut changed: Vec<_> = self
+            .notes
+            .iter()
+            .filter(|(_, note)| note.generation > generation)
+            .filter_map(|(id, note)| Some((self.record(*id)?, *note)))
+            .collect();
+        changed.sort_by_key(|(key, note)| (note.generation, key.id()));
+        changed
+    }
+
+    /// The name that a key has or had.
+    pub fn name_of(&self, id: KeyId) -> Option<KeyName> {
+        self.record(id).map(KeyRecord::name)
     }
 
     /// The key that signs the checkpoints of an epoch.
@@ -459,6 +516,7 @@ impl Keyring {
     }
 
     fn adopt(&mut self, staged: Staged) {
+        self.notes = self.notes_after(&staged);
         self.generation += 1;
         self.next_id += staged.added.len() as u32;
         for (id, change) in staged.changed {
@@ -472,9 +530,21 @@ impl Keyring {
         }
     }
 
+    /// The notes as they will be with `staged`.
+    fn notes_after(&self, staged: &Staged) -> Notes {
+        let mut notes = self.notes.clone();
+        let generation = self.generation + 1;
+        let changed = staged.changed.keys().copied();
+        for id in changed.chain(staged.added.iter().map(KeyRecord::id)) {
+            let ending = staged.endings.get(&id).copied();
+            notes.insert(id, KeyNote { generation, ending });
+        }
+        notes
+    }
+
     fn encode(&self, staged: &Staged) -> Zeroizing<Vec<u8>> {
         let count = self.records.len() + staged.added.len();
-        let mut w = Writer::with_capacity(8 + count * RECORD_BYTES_MAX);
+        let mut w = Writer::with_capacity(12 + count * (RECORD_BYTES_MAX + NOTE_BYTES_MAX));
         w.u32(self.next_id + staged.added.len() as u32)
             .u32(count as u32);
         for record in &self.records {
@@ -483,6 +553,7 @@ impl Keyring {
         for record in &staged.added {
             record.write(&mut w, None);
         }
+        ending::write(&self.notes_after(staged), &mut w);
         w.finish()
     }
 }
@@ -570,8 +641,8 @@ impl<'a> SealedKeyring<'a> {
     }
 }
 
-/// Reads the content: next id, and the keys in ascending order of their ids.
-fn decode(content: &[u8]) -> Result<(u32, Vec<KeyRecord>), Malformed> {
+/// Reads the content: next id, the keys in ascending order of their ids, and what is noted of them.
+fn decode(content: &[u8]) -> Result<(u32, Vec<KeyRecord>, Notes), Malformed> {
     let mut r = Reader::new(content);
     let next_id = r.u32()?;
     let count = r.u32()? as usize;
@@ -588,19 +659,24 @@ fn decode(content: &[u8]) -> Result<(u32, Vec<KeyRecord>), Malformed> {
         last = record.id();
         records.push(record);
     }
+    let notes = ending::read(&mut r)?;
     r.end()?;
-    Ok((next_id, records))
+    if notes.keys().any(|id| id.0 >= next_id) {
+        return Err(Malformed::new("a note of a key that isn't there"));
+    }
+    Ok((next_id, records, notes))
 }
 
 /// The content, read and written again.
 #[cfg(feature = "fault-injection")]
 pub(super) fn reread(content: &[u8]) -> Result<SecretBuffer, Malformed> {
-    let (next_id, records) = decode(content)?;
+    let (next_id, records, notes) = decode(content)?;
     let mut w = Writer::with_capacity(content.len());
     w.u32(next_id).u32(records.len() as u32);
     for record in &records {
         record.write(&mut w, None);
     }
+    ending::write(&notes, &mut w);
     Ok(w.finish())
 }
 
@@ -618,7 +694,13 @@ fn malformed(what: Malformed) -> KeyError {
 impl Keyring {
     /// What is sealed in the file.
     pub(super) fn content(&self) -> Zeroizing<Vec<u8>> {
-        self.encode(&Staged::default())
+        let mut w = Writer::with_capacity(1 << 10);
+        w.u32(self.next_id).u32(self.records.len() as u32);
+        for record in &self.records {
+            record.write(&mut w, None);
+        }
+        ending::write(&self.notes, &mut w);
+        w.finish()
     }
 }
 
@@ -1029,7 +1111,17 @@ mod tests {
         let mut order = content.to_vec();
         order[8..12].copy_from_slice(&2u32.to_be_bytes());
         assert!(decode(&order).is_err(), "the same id twice");
-        for length in 0..content.len() {
+        // Without its notes it is as earlier versions wrote it.
+        let mut records = Writer::with_capacity(1 << 10);
+        records
+            .u32(keyring.next_id)
+            .u32(keyring.records.len() as u32);
+        for record in &keyring.records {
+            record.write(&mut records, None);
+        }
+        let noteless = records.as_slice().len();
+        assert!(decode(&content[..noteless]).is_ok_and(|(_, _, notes)| notes.is_empty()));
+        for length in (0..content.len()).filter(|length| *length != noteless) {
             assert!(decode(&content[..length]).is_err(), "cut at {length}");
         }
     }

@@ -13,6 +13,7 @@
 mod argon;
 mod backup;
 mod cipher;
+mod ending;
 mod envelope;
 mod error;
 mod file;
@@ -38,6 +39,7 @@ mod wrap;
 
 pub use argon::Argon2Cost;
 pub use backup::BackupKey;
+pub use ending::{Ending, KeyNote};
 pub use envelope::{EnvelopeError, Kind, Place, SEAL_NAME_BYTES, Sealed, seal_name};
 pub use error::KeyError;
 pub use fingerprint::Fingerprint;

@@ -5,6 +5,7 @@ use super::error::KeyError;
 use super::name::{KeyId, KeyName};
 use crate::clock::Timestamp;
 use crate::codec::{Malformed, Reader, Writer};
+use crate::limits;
 use crate::secret::SecretBytes;
 
 /// Where a key is in its life. It goes on only, with one exception: a destruction that is pending
@@ -16,7 +17,7 @@ pub enum KeyState {
     Active = 1,
     /// Opens only.
     DecryptOnly = 2,
-    /// Opens only, and will be destroyed.
+    /// Will be destroyed; opens only, but for a release bucket's changes.
     PendingDestruction = 3,
     /// Its secret is gone.
     Destroyed = 4,
@@ -137,9 +138,19 @@ impl KeyRecord {
         self.not_after_decrypt
     }
 
-    /// Whether it may seal or sign at `now`.
+    /// Whether it may seal or sign at `now`. A release bucket's key still seals what changes in the
+    /// bucket while its end is pending: a row that is closed must not open as an open one.
     pub fn encrypts_at(&self, now: Timestamp) -> bool {
-        self.state == KeyState::Active && now < self.not_after_encrypt
+        let seals = match self.state {
+            KeyState::Active => true,
+            KeyState::PendingDestruction => self.seals_while_pending(),
+            KeyState::DecryptOnly | KeyState::Destroyed => false,
+        };
+        seals && now < self.not_after_encrypt
+    }
+
+    fn seals_while_pending(&self) -> bool {
+        matches!(self.name, KeyName::Release { .. })
     }
 
     /// Whether `next` may follow its state. Buckets are destroyed from any state, since their end
@@ -173,10 +184,19 @@ impl KeyRecord {
         let Some(Change { to, now }) = change else {
             return (self.state, self.not_after_encrypt, self.not_after_decrypt);
         };
-        let encrypt = self.not_after_encrypt.min(now);
+        let pending = to == KeyState::PendingDestruction;
+        let encrypt = match pending && self.state == KeyState::Active && self.seals_while_pending()
+        {
+            true => self.not_after_encrypt,
+            false => self.not_after_encrypt.min(now),
+        };
         let decrypt = match to {
             KeyState::Destroyed => self.not_after_decrypt.min(now),
-            _ => self.not_after_decrypt,
+            KeyState::PendingDestruction => {
+                let due = now.plus_ms(limits::PENDING_DESTRUCTION_MS);
+                self.not_after_decrypt.min(due)
+            }
+            KeyState::Active | KeyState::DecryptOnly => self.not_after_decrypt,
         };
         (to, encrypt, decrypt)
     }

@@ -110,6 +110,12 @@ events! {
     LogTailed = "log_tailed",
     /// The vault noticed something that a person should look at; the detail `alarm` says what.
     AlarmRaised = "alarm_raised",
+    /// A bucket has ended, and its key will be destroyed; the detail `key` names it, `due` says when.
+    DestructionPending = "destruction_pending",
+    /// Operators took what a clock shows for right, though it had jumped.
+    ClockConfirmed = "clock_confirmed",
+    /// The erasure of a transaction was asked for.
+    ErasureRequested = "erasure_requested",
 }
 
 /// The member of an entry's `detail` in which [`Event::KeyCreated`] and [`Event::KeyDestroyed`]
@@ -127,7 +133,7 @@ mod tests {
             assert_eq!(Event::parse(event.as_str()), Some(*event));
             assert!(codes.insert(event.as_str()));
         }
-        assert_eq!(codes.len(), 39);
+        assert_eq!(codes.len(), 42);
         assert_eq!(Event::parse("Redeemed"), None);
         assert_eq!(Event::parse(""), None);
     }

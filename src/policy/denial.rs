@@ -72,6 +72,10 @@ pub enum Denial {
     NotApplicable,
     /// The action is not, or no longer, pending.
     NotPending,
+    /// No key has this name.
+    UnknownKey,
+    /// The key was not destroyed.
+    NotErased,
     /// The operator who asked can't approve.
     SameOperator,
     /// The vault holds as many of these as it may.
@@ -137,6 +141,8 @@ impl Denial {
             Denial::NameTaken => "NAME_TAKEN",
             Denial::UnknownPrincipal => "UNKNOWN_PRINCIPAL",
             Denial::NotApplicable => "NOT_APPLICABLE",
+            Denial::UnknownKey => "UNKNOWN_KEY",
+            Denial::NotErased => "NOT_ERASED",
             Denial::NotPending => "NOT_PENDING",
             Denial::SameOperator => "SAME_OPERATOR",
             Denial::TooMany => "TOO_MANY",

@@ -117,15 +117,21 @@ pub const fn rule(rpc: Rpc) -> Rule {
             ..human(&[Role::Operator, Role::Custodian])
         },
         Rpc::Seal => human(OPERATOR),
-        Rpc::ListPrincipals | Rpc::GetPrincipal | Rpc::ListAllowances | Rpc::ListKeys => {
-            human(OVERSIGHT)
+        Rpc::ListPrincipals
+        | Rpc::GetPrincipal
+        | Rpc::ListAllowances
+        | Rpc::ListKeys
+        | Rpc::GetErasureReceipt => human(OVERSIGHT),
+        Rpc::DisablePrincipal
+        | Rpc::RotateSecret
+        | Rpc::ApproveAction
+        | Rpc::TakeBackup
+        | Rpc::EraseTransaction => human(OPERATOR),
+        Rpc::CreatePrincipal | Rpc::SetAllowance | Rpc::ConfirmRestore | Rpc::ConfirmClock => {
+            Rule {
+                two_operators: true,
+                ..human(OPERATOR)
+            }
         }
-        Rpc::DisablePrincipal | Rpc::RotateSecret | Rpc::ApproveAction | Rpc::TakeBackup => {
-            human(OPERATOR)
-        }
-        Rpc::CreatePrincipal | Rpc::SetAllowance | Rpc::ConfirmRestore => Rule {
-            two_operators: true,
-            ..human(OPERATOR)
-        },
     }
 }

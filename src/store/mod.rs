@@ -62,12 +62,14 @@ pub mod space {
     pub const ACTIONS: u8 = b'W';
     /// Where the ledger of earlier epochs ended.
     pub const EPOCHS: u8 = b'O';
+    /// Where the entries of keys' destructions stand.
+    pub const KEY_ENDS: u8 = b'K';
     /// The store's own rows: the id of the last committed round, and the row that proves the
     /// barrier. Nobody else may write here.
     pub const STORE: u8 = b'I';
 
     /// The spaces that a [`WriteSet`](super::WriteSet) may write.
-    pub const WRITABLE: [u8; 9] = [
+    pub const WRITABLE: [u8; 10] = [
         HEAD,
         ENTRIES,
         REDO,
@@ -77,6 +79,7 @@ pub mod space {
         ALLOWANCES,
         ACTIONS,
         EPOCHS,
+        KEY_ENDS,
     ];
 }
 

@@ -169,7 +169,9 @@ mod tests {
         for space in 0..=255u8 {
             let expected = match space {
                 b'E' | b'T' => Ok(()),
-                b'H' | b'R' | b'X' | b'P' | b'A' | b'W' | b'O' => Err(WriteRefused::NotSealed),
+                b'H' | b'R' | b'X' | b'P' | b'A' | b'W' | b'O' | b'K' => {
+                    Err(WriteRefused::NotSealed)
+                }
                 _ => Err(WriteRefused::UnknownSpace),
             };
             assert_eq!(writes.put(vec![space, 1], public(10)), expected, "{space}");

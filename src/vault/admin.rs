@@ -83,6 +83,15 @@ impl Batch<'_> {
                 }
                 self.confirm_restore(entry)
             }
+            Admin::ConfirmClock => {
+                self.admit(caller, Rpc::ConfirmClock)?;
+                let off_ms = self.clock_off_ms;
+                self.check_clock(off_ms)?;
+                if let Some(done) = self.defer(caller, Change::ConfirmClock(off_ms), entry)? {
+                    return Ok(done);
+                }
+                self.confirm_clock(entry)
+            }
             Admin::Approve(id) => self.approve(caller, *id, entry),
             Admin::LoginTried(good) => self.login_tried(caller, *good, entry),
             Admin::LoggedOut => {
@@ -187,6 +196,7 @@ impl Batch<'_> {
                 self.check_allowances(key, allowance.as_ref())?;
             }
             Change::ConfirmRestore(epoch) => self.check_restored(*epoch)?,
+            Change::ConfirmClock(off_ms) => self.check_clock(*off_ms)?,
         }
         let mut registry = Registry::clone(&self.registry);
         registry.settle(&id);
@@ -212,6 +222,10 @@ impl Batch<'_> {
             Change::ConfirmRestore(_) => {
                 act.event = Event::RestoreConfirmed;
                 self.confirm_restore(&mut act)?;
+            }
+            Change::ConfirmClock(_) => {
+                act.event = Event::ClockConfirmed;
+                self.confirm_clock(&mut act)?;
             }
         }
         Ok(Done::Noted { entry: approval })
@@ -252,6 +266,28 @@ impl Batch<'_> {
             alarm = "restore",
             "tokens from before the restore are redeemed again"
         );
+        Ok(Done::Noted { entry })
+    }
+
+    /// Whether the clock is suspect, and by the same step: what one operator saw is what the other
+    /// confirms.
+    fn check_clock(&self, off_ms: i64) -> Result<(), No> {
+        let same = self.clock_off_ms.abs_diff(off_ms) <= limits::CLOCK_STEP_MS;
+        match self.clock_suspect && same {
+            true => Ok(()),
+            false => Err(Denial::NotPending.into()),
+        }
+    }
+
+    /// Takes what the clock shows for right: from the next round on time is the clock's, though
+    /// never before the last entry's.
+    fn confirm_clock(&mut self, entry: &mut Entry) -> Result<Done, No> {
+        entry
+            .detail
+            .insert("off_ms", signed_words(self.clock_off_ms));
+        let entry = self.enter(entry)?.index;
+        self.effects.push(Effect::ClockConfirmed);
+        tracing::warn!(alarm = "clock", "operators confirmed what the clock shows");
         Ok(Done::Noted { entry })
     }
 
@@ -362,6 +398,12 @@ impl Batch<'_> {
         match note {
             Note::Tick => {
                 self.sum_refusals(false)?;
+                return Ok(Done::Noted {
+                    entry: self.next_index(),
+                });
+            }
+            Note::Sweep(gone) => {
+                self.sweep(gone);
                 return Ok(Done::Noted {
                     entry: self.next_index(),
                 });
@@ -491,7 +533,7 @@ impl Batch<'_> {
     }
 
     /// Seals a row of the vault's own and puts it into the round.
-    fn seal_row(&mut self, row: Row, plaintext: &[u8]) -> Result<(), No> {
+    pub(super) fn seal_row(&mut self, row: Row, plaintext: &[u8]) -> Result<(), No> {
         let key = self
             .ring
             .find(&KeyName::Vault, self.now)
@@ -499,6 +541,14 @@ impl Batch<'_> {
         let sealed = self.ring.seal(key, &row.place(), plaintext)?;
         self.writes.push((row.key, Some(sealed)));
         Ok(())
+    }
+}
+
+/// How far off a clock was, in a fact of an entry.
+fn signed_words(off_ms: i64) -> String {
+    match off_ms {
+        ..0 => format!("{} behind", off_ms.unsigned_abs()),
+        _ => format!("{off_ms} ahead"),
     }
 }
 

@@ -51,6 +51,8 @@ pub(super) enum Effect {
     TwoOperators,
     /// Tokens from before a restore may be redeemed again.
     RestoreConfirmed,
+    /// What the clock shows is right.
+    ClockConfirmed,
 }
 
 /// What a use case did to a transaction.
@@ -104,6 +106,10 @@ pub(super) struct Batch<'a> {
     pub now: Timestamp,
     pub now_ms: u64,
     pub clock_suspect: bool,
+    pub clock_off_ms: i64,
+    pub seal: &'static str,
+    pub key_backup_days: u32,
+    pub retention: &'a BTreeMap<Site, super::Retention>,
     pub entries: Vec<Staged>,
     /// What alarms are about, once the round is durable.
     pub seen: Vec<Seen>,
@@ -129,6 +135,10 @@ pub(super) struct Surroundings<'a> {
     pub now: Timestamp,
     pub now_ms: u64,
     pub clock_suspect: bool,
+    pub clock_off_ms: i64,
+    pub seal: &'static str,
+    pub key_backup_days: u32,
+    pub retention: &'a BTreeMap<Site, super::Retention>,
 }
 
 impl<'a> Batch<'a> {
@@ -149,6 +159,10 @@ impl<'a> Batch<'a> {
             now: around.now,
             now_ms: around.now_ms,
             clock_suspect: around.clock_suspect,
+            clock_off_ms: around.clock_off_ms,
+            seal: around.seal,
+            key_backup_days: around.key_backup_days,
+            retention: around.retention,
             entries: Vec::new(),
             seen: Vec::new(),
             effects: Vec::new(),
@@ -240,6 +254,7 @@ impl<'a> Batch<'a> {
                 entry.transaction = *transaction;
                 Err(No::Denied(*denial))
             }
+            Work::Erase(asked) => self.erase(caller, asked, entry),
             Work::Export { detail } => {
                 self.admit(caller, Rpc::ExportLog)?;
                 entry.detail = detail.iter().cloned().collect();

@@ -280,6 +280,7 @@ fn is_change(entry: &Recorded<'_>) -> bool {
                 | Event::OutcomeReported
                 | Event::TokenRevoked
                 | Event::TransactionClosed
+                | Event::ErasureRequested
         )
 }
 

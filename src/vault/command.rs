@@ -1,6 +1,7 @@
 //! What the one door takes in and gives out. Every change and every release is an [`Ask`].
 
 use super::epochs::ClosedEpoch;
+use super::erase::{Erasure, ErasureRequest};
 use crate::clock::Timestamp;
 use crate::ids::{ActionId, PrincipalId, TransactionId};
 use crate::keys::{Fingerprint, Tries};
@@ -158,6 +159,8 @@ pub enum Work {
         /// The transaction that it named, when that could be read.
         transaction: Option<TransactionId>,
     },
+    /// `EraseTransaction`.
+    Erase(Box<ErasureRequest>),
     /// `ExportLog` begins: an entry before the first byte.
     Export {
         /// Reason, ticket, range and filter, in words.
@@ -197,6 +200,8 @@ pub enum Admin {
     LoggedOut,
     /// `ConfirmRestore`.
     ConfirmRestore,
+    /// `ConfirmClock`.
+    ConfirmClock,
     /// A custodian, by this name, showed that his share is good.
     ShareAcknowledged(String),
     /// The first call of a day by a principal: for the 90-day rule.
@@ -207,6 +212,8 @@ pub enum Admin {
 pub enum Note {
     /// Once a second: housekeeping.
     Tick,
+    /// Rows of erased transactions are taken away.
+    Sweep(Vec<TransactionId>),
     /// The vault was made.
     Created,
     /// The log starts (the vault serves).
@@ -313,6 +320,8 @@ pub enum Done {
         /// When its release bucket's key ends at the latest.
         unreadable_after: Timestamp,
     },
+    /// How an erasure stands.
+    Erasure(Box<Erasure>),
     /// The change waits for another operator.
     Pending(ActionId),
 }

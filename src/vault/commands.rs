@@ -19,6 +19,7 @@ pub(super) fn event_of(work: &Work) -> Event {
         Work::Describe { .. } => Event::TokenDescribed,
         Work::Revoke { .. } => Event::TokenRevoked,
         Work::Close { .. } => Event::TransactionClosed,
+        Work::Erase(_) => Event::ErasureRequested,
         Work::Refused { rpc, .. } => event_of_rpc(*rpc),
         Work::Export { .. } => Event::LogExported,
         Work::Tail { .. } => Event::LogTailed,
@@ -32,6 +33,7 @@ pub(super) fn event_of(work: &Work) -> Event {
             Admin::LoginTried(_) => Event::Login,
             Admin::LoggedOut => Event::Logout,
             Admin::ConfirmRestore => Event::RestoreConfirmed,
+            Admin::ConfirmClock => Event::ClockConfirmed,
             Admin::ShareAcknowledged(_) => Event::ShareAcknowledged,
             // No entry of its own.
             Admin::Seen(_) => Event::Login,
@@ -48,7 +50,7 @@ pub(super) fn event_of(work: &Work) -> Event {
             Note::BackupEnded { .. } => Event::BackupEnded,
             Note::EpochOpened(_) => Event::EpochOpened,
             Note::Handshakes(_) => Event::HandshakesRefused,
-            Note::Tick => Event::DenialsSummed,
+            Note::Tick | Note::Sweep(_) => Event::DenialsSummed,
         },
     }
 }
@@ -74,7 +76,8 @@ const fn event_of_rpc(rpc: Rpc) -> Event {
         | Rpc::ListPrincipals
         | Rpc::GetPrincipal
         | Rpc::ListAllowances
-        | Rpc::ListKeys => Event::LogExported,
+        | Rpc::ListKeys
+        | Rpc::GetErasureReceipt => Event::LogExported,
         Rpc::Unseal => Event::UnsealRefused,
         Rpc::Seal => Event::Sealed,
         Rpc::CreatePrincipal => Event::PrincipalCreated,
@@ -84,6 +87,8 @@ const fn event_of_rpc(rpc: Rpc) -> Event {
         Rpc::ApproveAction => Event::ActionApproved,
         Rpc::TakeBackup => Event::BackupBegun,
         Rpc::ConfirmRestore => Event::RestoreConfirmed,
+        Rpc::ConfirmClock => Event::ClockConfirmed,
+        Rpc::EraseTransaction => Event::ErasureRequested,
     }
 }
 
@@ -100,6 +105,7 @@ pub(super) fn transactions_of(ask: &Ask, ring: &Keyring, now: Timestamp) -> Vec<
         | Work::Describe { transaction, .. }
         | Work::Revoke { transaction, .. }
         | Work::Close { transaction } => vec![*transaction],
+        Work::Erase(asked) => vec![asked.transaction],
         Work::Refused { .. }
         | Work::Export { .. }
         | Work::Tail { .. }

@@ -14,6 +14,7 @@ use super::delivery::Delivery;
 use super::fair::Fair;
 use super::floods::Floods;
 use super::head::Head;
+use super::keeper::Keeper;
 use super::load::{LoadError, Loaded, Tiles, load, make_whole, read_head};
 use super::publish::Publisher;
 use super::rates::ReleaseRates;
@@ -23,13 +24,13 @@ use super::rows::{Row, page_key, tile_key, transaction_key};
 use super::tee::Tee;
 use super::watchdog::Watchdog;
 use super::withheld::{Durable, Withheld};
-use crate::clock::{Clock, DAY_MS, Timestamp};
+use crate::clock::{Clock, Timestamp};
 use crate::ids::{Site, TransactionId};
-use crate::keys::{KeyName, KeyState, Keyring};
-use crate::ledger::{Entry, Event, Outcome, Tree, encode_pages};
+use crate::keys::{KeyName, Keyring, SealKind};
+use crate::ledger::{Event, Outcome, Tree, encode_pages};
 use crate::limits;
 use crate::store::{CommitError, RoundId, Settled, Store, StoredValue, WriteSet};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -39,7 +40,7 @@ use tokio::sync::mpsc::Receiver;
 const ATTEMPTS_MAX: u32 = 5;
 
 /// How often ended keys are looked for.
-const HOUSEKEEPING_MS: u64 = 3_600_000;
+pub(super) const HOUSEKEEPING_MS: u64 = 3_600_000;
 
 /// What the committer shares with readers.
 #[derive(Clone)]
@@ -54,6 +55,8 @@ pub struct Shared {
     pub head: Arc<ArcSwap<Head>>,
     /// Where a backup hears of each round.
     pub tee: Arc<Tee>,
+    /// By how many milliseconds wall time is off, while it is suspect.
+    pub clock_off: Arc<ArcSwapOption<i64>>,
 }
 
 /// What the committer is told about the house.
@@ -65,38 +68,42 @@ pub struct Settings {
     pub fingerprints: BTreeSet<Site>,
     /// Denials a minute and principal that get an entry each.
     pub denials_per_minute: u32,
+    /// How long each site keeps its log.
+    pub retention: std::collections::BTreeMap<Site, super::Retention>,
+    /// Days that copies of the keys directory are kept.
+    pub key_backup_days: u32,
 }
 
 /// The committer.
 pub struct Committer {
-    store: Box<dyn Store>,
-    shared: Shared,
-    head: Head,
-    settings: Settings,
-    clock: Clock,
+    pub(super) store: Box<dyn Store>,
+    pub(super) shared: Shared,
+    pub(super) head: Head,
+    pub(super) settings: Settings,
+    pub(super) clock: Clock,
     codes: SecurityCodes,
     floods: Floods,
     alarms: Alarms,
     rates: ReleaseRates,
     publisher: Publisher,
     delivery: Delivery,
-    watchdog: Arc<Watchdog>,
+    pub(super) watchdog: Arc<Watchdog>,
     /// Set after an engine error: nothing is read or written until the store was reopened and
     /// compared.
     fenced: bool,
-    /// Keys that were made and have no entry yet.
-    unannounced: Vec<KeyName>,
     /// Wall and monotonic time when they were last seen in step.
     in_step: (Timestamp, u64),
     clock_suspect: bool,
-    last_housekeeping_ms: u64,
+    pub(super) keeper: Keeper,
+    /// The kind of seal that erasure rests on.
+    seal: &'static str,
 }
 
 /// What a round decided, locked, and what unlocks it.
-type Judged = (Vec<Withheld<Result<Done, Refusal>>>, Durable);
+pub(super) type Judged = (Vec<Withheld<Result<Done, Refusal>>>, Durable);
 
 /// Why a round was not committed.
-enum Failed {
+pub(super) enum Failed {
     /// Try again from the start.
     Again,
     /// Answer every caller with this.
@@ -115,6 +122,10 @@ impl Committer {
         clock: Clock,
         publisher: Publisher,
     ) -> Committer {
+        let keeper = {
+            let ring = shared.ring.read().unwrap_or_else(PoisonError::into_inner);
+            Keeper::new(clock.monotonic_ms(), &ring)
+        };
         // A clock that shows a time before the last entry's is suspect from the start.
         let begin = clock.now().max(loaded.head.last_time);
         Committer {
@@ -131,18 +142,16 @@ impl Committer {
             delivery: Delivery::here(),
             watchdog: Watchdog::new(),
             fenced: false,
-            unannounced: Vec::new(),
             clock_suspect: false,
-            // Nothing is destroyed in the first hour: a clock that is wrong at the start has that
-            // long to be put right.
-            last_housekeeping_ms: clock.monotonic_ms(),
+            keeper,
+            seal: SealKind::Passphrase.as_str(),
             clock,
         }
     }
 
-    /// Keys that were made before the committer was: they get their entries with its first round.
-    pub(super) fn announce_also(&mut self, made: Vec<KeyName>) {
-        self.unannounced.extend(made);
+    /// Says which kind of seal there is.
+    pub(super) fn under_seal(&mut self, seal: SealKind) {
+        self.seal = seal.as_str();
     }
 
     /// Watches over rounds; the process ends when one hangs.
@@ -206,7 +215,7 @@ impl Committer {
     }
 
     /// Whether a round may begin: the store was compared since it last failed, and marks are kept.
-    fn may_write(&mut self) -> Result<(), Refusal> {
+    pub(super) fn may_write(&mut self) -> Result<(), Refusal> {
         if self.fenced && !self.recover() {
             return Err(Refusal::Unavailable(
                 "the store failed and could not be reopened",
@@ -220,7 +229,7 @@ impl Committer {
 
     /// Judges the commands and commits what they do. Nothing in memory changes unless it returns
     /// `Ok`.
-    fn attempt(&mut self, asks: &[Ask]) -> Result<Judged, Failed> {
+    pub(super) fn attempt(&mut self, asks: &[Ask]) -> Result<Judged, Failed> {
         let judged = self.judge_and_commit(asks);
         if judged.is_ok() {
             self.floods.keep();
@@ -236,7 +245,7 @@ impl Committer {
         let step = self.clock_step();
         let now = step.now;
         self.ensure_keys(asks, now)?;
-        self.destroy_ended_keys(&step)?;
+        self.keep(&step);
 
         let shared = self.shared.clone();
         let ring = shared.ring.read().unwrap_or_else(PoisonError::into_inner);
@@ -266,18 +275,23 @@ impl Committer {
             now,
             now_ms: self.clock.monotonic_ms(),
             clock_suspect: step.suspect,
+            clock_off_ms: step.off_ms,
+            seal: self.seal,
+            key_backup_days: self.settings.key_backup_days,
+            retention: &self.settings.retention,
         };
         let mut batch = Batch::new(around, ids.into_iter().zip(rows));
         // The first entry of an epoch says what it is; whatever the vault owes comes after it.
         let opens_epoch = asks
             .iter()
             .any(|ask| matches!(ask.work, Work::Note(Note::EpochOpened(_))));
+        let mut told = ring.generation();
         if !opens_epoch {
-            batch.announce(&self.unannounced, &step, self.alarms.owed());
+            told = batch.announce(&step, self.alarms.owed());
         }
         let results: Vec<_> = asks.iter().map(|ask| batch.decide(ask)).collect();
         if opens_epoch {
-            batch.announce(&self.unannounced, &step, self.alarms.owed());
+            told = batch.announce(&step, self.alarms.owed());
         }
         if let Some(what) = batch.broken.take() {
             tracing::error!(alarm = "keys", what, "a round failed");
@@ -305,7 +319,7 @@ impl Committer {
             size: staged.size(),
             root: staged.root(),
             last_time: now,
-            keyring_generation: ring.generation(),
+            keyring_generation: told,
             single_operator: self.head.single_operator
                 && !batch
                     .effects
@@ -429,6 +443,7 @@ impl Committer {
                 return Err(fence(&mut self.fenced, what));
             }
         }
+        let mut confirmed = false;
         for effect in effects {
             match effect {
                 Effect::TakeIn(selector, code) => {
@@ -440,12 +455,15 @@ impl Committer {
                 }
                 Effect::Wipe(selector) => self.codes.wipe(&selector),
                 Effect::Registry(registry) => self.shared.registry.store(registry),
+                Effect::ClockConfirmed => confirmed = true,
                 Effect::TwoOperators | Effect::RestoreConfirmed => {}
             }
         }
-        self.unannounced.clear();
-        self.clock_suspect = step.suspect;
-        self.in_step = step.in_step;
+        let suspect = step.suspect && !confirmed;
+        self.clock_suspect = suspect;
+        self.in_step = if confirmed { step.seen } else { step.in_step };
+        let off = suspect.then(|| Arc::new(step.off_ms));
+        self.shared.clock_off.store(off);
         self.head = head.clone();
         let head = Arc::new(head);
         self.shared.head.store(Arc::clone(&head));
@@ -460,12 +478,13 @@ impl Committer {
     fn clock_step(&self) -> ClockStep {
         let (wall, monotonic) = (self.clock.now(), self.clock.monotonic_ms());
         let expected = self.in_step.0.plus_ms(monotonic - self.in_step.1);
-        let off_ms = wall.0.abs_diff(expected.0);
-        let suspect = off_ms > limits::CLOCK_STEP_MS;
+        let off_ms = wall.0.wrapping_sub(expected.0) as i64;
+        let suspect = off_ms.unsigned_abs() > limits::CLOCK_STEP_MS;
         ClockStep {
             suspect,
             changed: suspect != self.clock_suspect,
             off_ms,
+            seen: (wall, monotonic),
             now: if suspect { expected } else { wall }.max(self.head.last_time),
             in_step: if suspect {
                 self.in_step
@@ -512,10 +531,7 @@ impl Committer {
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         match ring.ensure(&names, now) {
-            Ok(made) => {
-                self.unannounced.extend(made);
-                Ok(())
-            }
+            Ok(_) => Ok(()),
             Err(error) => {
                 tracing::error!(alarm = "keyring", %error, "a key can't be made");
                 Err(Failed::Refuse(Refusal::Unavailable("a key can't be made")))
@@ -523,71 +539,14 @@ impl Committer {
         }
     }
 
-    /// Destroys replay keys after 48 hours and release buckets 72 hours after their day, at most
-    /// once an hour. While the clock is suspect nothing is destroyed.
-    fn destroy_ended_keys(&mut self, step: &ClockStep) -> Result<(), Failed> {
-        let now = step.now;
-        let now_ms = self.clock.monotonic_ms();
-        let due = now_ms.saturating_sub(self.last_housekeeping_ms) >= HOUSEKEEPING_MS;
-        if !due || step.suspect {
-            return Ok(());
-        }
-        self.last_housekeeping_ms = now_ms;
-        let ended: Vec<_> = {
-            let ring = self
-                .shared
-                .ring
-                .read()
-                .unwrap_or_else(PoisonError::into_inner);
-            ring.list()
-                .filter(|key| key.state() != KeyState::Destroyed && has_ended(&key.name(), now))
-                .map(|key| (key.id(), key.name(), key.state()))
-                .collect()
-        };
-        if ended.is_empty() {
-            return Ok(());
-        }
-        let ids: Vec<_> = ended.iter().map(|(id, ..)| *id).collect();
-        // A destruction that failed half-way left its keys pending.
-        let not_pending: Vec<_> = ended
-            .iter()
-            .filter(|(_, _, state)| *state != KeyState::PendingDestruction)
-            .map(|(id, ..)| *id)
-            .collect();
-        let mut ring = self
-            .shared
-            .ring
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        let destroyed = ring
-            .change_state(&not_pending, KeyState::PendingDestruction, now)
-            .and_then(|()| ring.destroy(&ids, now));
-        match destroyed {
-            Ok(()) => {
-                self.unannounced
-                    .extend(ended.into_iter().map(|(_, name, _)| name));
-            }
-            Err(error) => tracing::error!(alarm = "keyring", %error, "a key can't be destroyed"),
-        }
-        Ok(())
-    }
-
     /// Wipes what memory must not keep, and lets summed refusals into the ledger.
     pub fn tick(&mut self) {
         self.codes.wipe_old(self.clock.monotonic_ms());
-        let (reply, _) = tokio::sync::oneshot::channel();
-        let ask = Ask {
-            caller: Caller::vault(),
-            work: Work::Note(Note::Tick),
-            deadline_ms: u64::MAX,
-            reply,
-            share: None,
-        };
-        // The receiver is gone, so the round must not drop it as a caller that left.
-        let owes = self.floods.has_ended(self.clock_step().now) || !self.alarms.owed().is_empty();
-        if owes && self.may_write().is_ok() {
-            let _watched = self.watchdog.begin(self.clock.monotonic_ms());
-            let _ = self.attempt(&[ask]);
+        let step = self.clock_step();
+        self.keep_on(&step);
+        let owes = self.floods.has_ended(step.now) || !self.alarms.owed().is_empty();
+        if owes || step.changed || self.owes_entries() {
+            self.attempt_alone(Note::Tick);
         }
         self.floods.forget_quiet(self.clock_step().now);
     }
@@ -673,29 +632,20 @@ fn unknown(failed: Failed) -> Failed {
 pub(super) struct ClockStep {
     pub suspect: bool,
     pub changed: bool,
-    pub off_ms: u64,
+    /// By how much wall time is ahead (or, below 0, behind).
+    pub off_ms: i64,
     /// The effective time.
-    now: Timestamp,
+    pub now: Timestamp,
+    /// Wall and monotonic time.
+    seen: (Timestamp, u64),
     in_step: (Timestamp, u64),
 }
 
 impl Batch<'_> {
-    /// Entries that the vault itself owes: keys made or destroyed, clock steps.
-    fn announce(&mut self, keys: &[KeyName], step: &ClockStep, alarms: &[Alarm]) {
-        for name in keys {
-            let destroyed = self.ring.list().filter(|k| k.name() == *name).last();
-            let gone = destroyed.is_some_and(|k| k.state() == KeyState::Destroyed);
-            let event = if gone {
-                Event::KeyDestroyed
-            } else {
-                Event::KeyCreated
-            };
-            let mut entry = self.draft(&Caller::vault(), event);
-            entry
-                .detail
-                .insert(crate::ledger::DETAIL_KEY, name.to_string());
-            self.owe(&mut entry);
-        }
+    /// Entries that the vault itself owes: what became of keys, clock steps, alarms. Gives the
+    /// keyring's generation up to which it is told then.
+    fn announce(&mut self, step: &ClockStep, alarms: &[Alarm]) -> u64 {
+        let told = self.tell_of_keys();
         if step.changed {
             let mut entry = self.draft(&Caller::vault(), Event::ClockStep);
             entry.outcome = if step.suspect {
@@ -703,14 +653,17 @@ impl Batch<'_> {
             } else {
                 Outcome::Ok
             };
-            entry.detail.insert("off_ms", step.off_ms.to_string());
+            let off_ms = step.off_ms.unsigned_abs();
+            entry.detail.insert("off_ms", off_ms.to_string());
             tracing::error!(
                 alarm = "clock",
                 off_ms = step.off_ms,
                 suspect = step.suspect,
-                "the clock jumped; nothing is released while it is suspect"
+                "the clock jumped; nothing is released or destroyed while it is suspect"
             );
-            self.owe(&mut entry);
+            if let Err(no) = self.enter(&mut entry) {
+                self.fail(no);
+            }
         }
         for alarm in alarms {
             let mut entry = self.draft(&Caller::vault(), Event::AlarmRaised);
@@ -731,26 +684,18 @@ impl Batch<'_> {
             entry.detail.insert("alarm", alarm.what.to_owned());
             entry.detail.insert("count", alarm.count.to_string());
             entry.detail.insert("since", alarm.since.to_string());
-            self.owe(&mut entry);
+            if let Err(no) = self.enter(&mut entry) {
+                self.fail(no);
+            }
         }
+        told
     }
 
-    fn owe(&mut self, entry: &mut Entry) {
-        if let Err(No::Keys(what)) = self.enter(entry) {
+    /// Lets the round fail as a whole.
+    pub(super) fn fail(&mut self, no: No) {
+        if let No::Keys(what) = no {
             self.broken = Some(what);
         }
-    }
-}
-
-/// Whether a bucket's key is due to be destroyed.
-fn has_ended(name: &KeyName, now: Timestamp) -> bool {
-    let begin = |day: u32| Timestamp(u64::from(day) * DAY_MS);
-    match name {
-        KeyName::Replay { day } => now >= begin(*day).plus_ms(2 * DAY_MS),
-        KeyName::Release { day, .. } => {
-            now >= begin(*day).plus_ms(DAY_MS + super::open_transaction::PENDING_DESTRUCTION_MS)
-        }
-        _ => false,
     }
 }
 

@@ -15,6 +15,7 @@ mod commands;
 pub mod committer;
 mod delivery;
 mod epochs;
+mod erase;
 mod export;
 mod fair;
 mod fingerprint;
@@ -23,6 +24,7 @@ mod gate;
 mod hashing;
 mod head;
 mod inventory;
+mod keeper;
 mod load;
 mod open;
 mod open_transaction;
@@ -36,6 +38,7 @@ mod requests;
 #[cfg(feature = "fault-injection")]
 pub mod reread;
 mod reseal;
+mod retention;
 mod rows;
 mod sessions;
 mod state;
@@ -50,6 +53,7 @@ mod withheld;
 pub use check::{Checked, check, check_in};
 pub use committer::Settings;
 pub use epochs::ClosedEpoch;
+pub use erase::{Erasure, ErasureRequest};
 pub use export::{ExportRequest, Piece};
 pub use gate::{Gate, GateError, Given, Progress, Trier};
 pub use hashing::{Hashing, hashing};
@@ -61,6 +65,7 @@ pub use proofs::IssuedReceipt;
 pub use publish::Published;
 pub use registry::{Change, Pending, Registry};
 pub use reseal::ResealError;
+pub use retention::{Retention, RetentionStart};
 pub use sessions::Sessions;
 pub use tail::{Tailed, TailedPiece};
 pub use together::Answers;
@@ -92,6 +97,7 @@ pub struct Vault {
     publisher: Publisher,
     reader: Arc<dyn Reader>,
     clock: Clock,
+    retention: std::collections::BTreeMap<crate::ids::Site, Retention>,
     /// Gone once the vault is closed.
     signing: Mutex<Option<SigningKey>>,
     closed: AtomicBool,
@@ -144,6 +150,7 @@ impl Vault {
             publisher,
             reader,
             clock: house.clock.clone(),
+            retention: house.settings.retention.clone(),
             signing: Mutex::new(Some(signing)),
             closed: AtomicBool::new(false),
             verifier,
@@ -193,6 +200,16 @@ impl Vault {
     /// Whether marks can't be written.
     pub fn marks_are_failing(&self) -> bool {
         self.publisher.is_failing()
+    }
+
+    /// By how many milliseconds the clock is ahead (below 0: behind), while it is suspect.
+    pub fn clock_off_ms(&self) -> Option<i64> {
+        self.shared.clock_off.load().as_deref().copied()
+    }
+
+    /// Sites that have entries, and no rule that would end them.
+    pub fn sites_without_rule(&self) -> std::collections::BTreeSet<crate::ids::Site> {
+        keeper::without_rule(&self.ring(), &self.retention)
     }
 
     /// The clock.

@@ -328,6 +328,7 @@ pub(super) fn share(ring: Keyring, loaded: &Loaded) -> Shared {
         registry: Arc::new(ArcSwap::from_pointee(loaded.registry.clone())),
         head: Arc::new(ArcSwap::from_pointee(loaded.head.clone())),
         tee: Arc::default(),
+        clock_off: Arc::default(),
     }
 }
 
@@ -476,6 +477,7 @@ pub fn open_in(
         house.clock.clone(),
         publisher.clone(),
     );
+    committer.under_seal(seal.kind());
     let tries = Tries::read(&house.keys_dir).unwrap_or_else(|_| Tries {
         lost: true,
         ..Tries::default()

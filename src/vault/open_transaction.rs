@@ -1,17 +1,14 @@
 //! Opening a transaction, looking at it, closing it.
 
-use super::batch::{Act, Batch, Effect, No, release_bucket};
+use super::batch::{Act, Batch, Effect, No};
 use super::command::{Caller, Done, RequestId, Standing, TokenSummary};
 use super::state::{TokenState, TransactionState};
-use crate::clock::{DAY_MS, Timestamp};
+use crate::clock::Timestamp;
 use crate::ids::TransactionId;
 use crate::ledger::Entry;
 use crate::limits;
 use crate::payment::Selector;
 use crate::policy::{Denial, Relation, Rpc, Terms, judge};
-
-/// How long a release bucket's key waits, visible as pending, before it is destroyed.
-pub const PENDING_DESTRUCTION_MS: u64 = 3 * DAY_MS;
 
 impl Batch<'_> {
     /// `OpenTransaction`: the id is a keyed hash of the request id, so that a retry finds what the
@@ -146,7 +143,7 @@ impl Batch<'_> {
             }
             Ok(Act::Changed(Done::Closed {
                 entry: batch.next_index(),
-                unreadable_after: bucket_end(state).plus_ms(PENDING_DESTRUCTION_MS),
+                unreadable_after: unreadable_after(state),
             }))
         })
     }
@@ -169,12 +166,10 @@ pub(super) fn transaction_ids(
         .collect()
 }
 
-/// The end of the day that names the transaction's release bucket.
-fn bucket_end(state: &TransactionState) -> Timestamp {
-    let crate::keys::KeyName::Release { day, .. } = release_bucket(state) else {
-        return state.terms.release_until;
-    };
-    Timestamp((u64::from(day) + 1) * DAY_MS)
+/// When the transaction's release bucket ends for good.
+pub(super) fn unreadable_after(state: &TransactionState) -> Timestamp {
+    let day = state.terms.release_until.day();
+    super::keeper::day_end(day).plus_ms(limits::PENDING_DESTRUCTION_MS)
 }
 
 /// The parties in words, for the ledger: ids and purposes.

@@ -3,12 +3,16 @@
 
 use super::Vault;
 use super::command::Refusal;
+use super::epochs::{closed_epochs, tree_of};
+use super::keeper::EndedAt;
 use super::load::{LoadError, Tiles, page_of};
 use super::publish::Published;
 use super::rows::Row;
 use crate::ids::PrincipalId;
-use crate::keys::{KeyId, KeyName, Keyring, Sealed};
-use crate::ledger::{Hash, Leaf, LedgerError, Opened, Outcome, Page, PageEntry, Recorded, Tree};
+use crate::keys::{KeyId, KeyName, KeyState, Keyring, Sealed};
+use crate::ledger::{
+    Checkpoint, Hash, Leaf, LedgerError, Opened, Outcome, Page, PageEntry, Recorded, Tree,
+};
 use crate::policy::Denial;
 use crate::secret::SecretBuffer;
 use crate::store::StoreError;
@@ -70,18 +74,99 @@ impl Vault {
         .await
     }
 
+    /// The receipt of a key's destruction. Without a generation the last key of its name is meant.
+    ///
+    /// # Errors
+    /// [`Denial::UnknownKey`], [`Denial::NotErased`], or `Unavailable` while the entry isn't written.
+    pub async fn erasure_receipt(
+        self: &Arc<Self>,
+        name: KeyName,
+        generation: Option<u32>,
+    ) -> Result<IssuedReceipt, Refusal> {
+        let vault = Arc::clone(self);
+        let (id, at) = blocking(move || vault.end_of(name, generation)).await?;
+        if at.epoch == self.head().epoch {
+            return self.receipt(at.index, None).await;
+        }
+        let vault = Arc::clone(self);
+        blocking(move || {
+            vault
+                .issue_closed(at)
+                .map_err(|refusal| vault.unless_closed(refusal))
+        })
+        .await
+        .inspect_err(|_| tracing::debug!(key = %id, "no receipt of an earlier epoch"))
+    }
+
+    /// Where the entry of a key's destruction stands.
+    fn end_of(&self, name: KeyName, generation: Option<u32>) -> Result<(KeyId, EndedAt), Refusal> {
+        let ring = self.ring();
+        let key = ring
+            .list()
+            .filter(|key| key.name() == name)
+            .filter(|key| generation.is_none_or(|own| own == key.generation()))
+            .last()
+            .ok_or(Refusal::Denied(Denial::UnknownKey))?;
+        if key.state() != KeyState::Destroyed {
+            return Err(Refusal::Denied(Denial::NotErased));
+        }
+        let row = Row::key_end(key.id());
+        let rows = self.reader.get_many(std::slice::from_ref(&row.key));
+        let value = rows
+            .map_err(|error| unread(LoadError::Store(error)))?
+            .pop()
+            .flatten()
+            .ok_or(Refusal::Unavailable(
+                "the destruction has no entry of which a receipt could be made",
+            ))?;
+        let opened = super::load::open(&ring, &row, value, "a key's end").map_err(unread)?;
+        let at = EndedAt::decode(&opened).map_err(unreadable)?;
+        Ok((key.id(), at))
+    }
+
+    /// A receipt of an earlier epoch's ledger, against the checkpoint that it ended with.
+    fn issue_closed(&self, at: EndedAt) -> Result<IssuedReceipt, Refusal> {
+        let reader = self.reader.as_ref();
+        let closed = closed_epochs(reader, &self.ring()).map_err(unread)?;
+        let closed = closed
+            .into_iter()
+            .find(|closed| closed.epoch == at.epoch)
+            .ok_or(Refusal::Denied(Denial::NotErased))?;
+        let tree = tree_of(reader, &closed).map_err(unread)?;
+        let published = Published {
+            checkpoint: Checkpoint {
+                origin: crate::ledger::origin(self.id, closed.epoch),
+                size: closed.size,
+                root: closed.root,
+            },
+            note: Arc::from(closed.note),
+        };
+        self.issue_in(at.epoch, &tree, at.index, None, published)
+    }
+
     fn issue(
         &self,
         index: u64,
         of: Option<PrincipalId>,
         published: Published,
     ) -> Result<IssuedReceipt, Refusal> {
-        let row = page_of(self.reader.as_ref(), self.head().epoch, index).map_err(unread)?;
+        self.issue_in(self.head().epoch, &self.tree(), index, of, published)
+    }
+
+    fn issue_in(
+        &self,
+        epoch: u32,
+        tree: &Tree,
+        index: u64,
+        of: Option<PrincipalId>,
+        published: Published,
+    ) -> Result<IssuedReceipt, Refusal> {
+        let row = page_of(self.reader.as_ref(), epoch, index).map_err(unread)?;
         let page = Page::parse(&row).map_err(unreadable)?;
         let stored = page
             .entry(index)
             .ok_or(Refusal::Denied(Denial::NotOwnEntry))?;
-        let read = match open_entry(&self.ring(), self.head().epoch, stored)? {
+        let read = match open_entry(&self.ring(), epoch, stored)? {
             Content::Open(read) => read,
             Content::Erased(_) => return Err(Refusal::Denied(Denial::NotOwnEntry)),
         };
@@ -100,12 +185,11 @@ impl Vault {
             opened.json,
             opened.seed,
         );
-        let path = self
-            .tree()
+        let path = tree
             .inclusion(
                 index,
                 published.checkpoint.size,
-                &Tiles(self.reader.as_ref(), self.head().epoch),
+                &Tiles(self.reader.as_ref(), epoch),
             )
             .map_err(unproven)?;
         Ok(IssuedReceipt {

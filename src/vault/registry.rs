@@ -30,6 +30,8 @@ pub enum Change {
     Allow(AllowanceKey, Option<Allowance>),
     /// Let tokens from before the restore that opened this epoch be redeemed again.
     ConfirmRestore(u32),
+    /// Take what the clock shows for right, though it is so many milliseconds off.
+    ConfirmClock(i64),
 }
 
 impl Change {
@@ -57,6 +59,11 @@ impl Change {
             ),
             Change::ConfirmRestore(epoch) => format!(
                 "redeem tokens from before the restore that opened epoch {epoch}: uses counted after the backup are forgotten"
+            ),
+            Change::ConfirmClock(off_ms) => format!(
+                "take what the vault's clock shows for right: it is {} s {} where the vault expects it",
+                off_ms.unsigned_abs() / 1_000,
+                if *off_ms < 0 { "behind" } else { "ahead of" },
             ),
             Change::Allow(key, None) => format!(
                 "no longer allow portal {} to name processor {} on {}",
@@ -88,6 +95,9 @@ impl Pending {
             }
             Change::ConfirmRestore(epoch) => {
                 w.u8(3).bytes(&epoch.to_be_bytes());
+            }
+            Change::ConfirmClock(off_ms) => {
+                w.u8(4).bytes(&off_ms.to_be_bytes());
             }
         }
         w.finish()
@@ -128,6 +138,12 @@ impl Pending {
                 let epoch = r.u32()?;
                 r.end()?;
                 Change::ConfirmRestore(epoch)
+            }
+            4 => {
+                let mut r = Reader::new(content);
+                let off_ms = i64::from_be_bytes(r.array()?);
+                r.end()?;
+                Change::ConfirmClock(off_ms)
             }
             _ => return Err(Malformed::new("pending action: unknown kind")),
         };

@@ -2,7 +2,7 @@
 //! are made here only, so that reader and writer can't differ.
 
 use crate::ids::{ActionId, PrincipalId, Site, TransactionId};
-use crate::keys::{Kind, Place};
+use crate::keys::{KeyId, Kind, Place};
 use crate::policy::AllowanceKey;
 use crate::store::space;
 
@@ -103,6 +103,13 @@ impl Row {
         let mut key = vec![space::EPOCHS];
         key.extend_from_slice(&epoch.to_be_bytes());
         Row::own(key, Site::VAULT, Kind::ClosedEpoch)
+    }
+
+    /// Where the entry of a key's destruction stands.
+    pub fn key_end(key: KeyId) -> Row {
+        let mut row_key = vec![space::KEY_ENDS];
+        row_key.extend_from_slice(&key.0.to_be_bytes());
+        Row::own(row_key, Site::VAULT, Kind::KeyEnd)
     }
 
     /// A row whose derived key is its own.

@@ -117,6 +117,8 @@ fn house(dir: &Path, clock: Clock) -> House {
             sites: SITES.iter().map(|s| (site(s), 180 * DAY_MS)).collect(),
             fingerprints: BTreeSet::new(),
             denials_per_minute: 1_000_000,
+            retention: payvault::api::sites::retention(),
+            key_backup_days: 30,
         },
         engine: EngineKind::default(),
         cache_bytes: 16 << 20,

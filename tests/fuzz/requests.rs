@@ -171,6 +171,8 @@ impl World {
                 sites: ["nl", "us"].map(|name| (site(name), 180 * DAY_MS)).into(),
                 fingerprints: std::collections::BTreeSet::new(),
                 denials_per_minute: 10,
+                retention: payvault::api::sites::retention(),
+                key_backup_days: 30,
             },
             engine: payvault::store::EngineKind::default(),
             cache_bytes: 16 << 20,

@@ -239,6 +239,8 @@ fn house(orders: &Orders) -> House {
             sites: [(nl(), 180 * DAY_MS)].into(),
             fingerprints: std::collections::BTreeSet::new(),
             denials_per_minute: 100,
+            retention: payvault::api::sites::retention(),
+            key_backup_days: 30,
         },
         engine: orders.engine,
         cache_bytes: 1 << 20,

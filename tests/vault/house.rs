@@ -107,6 +107,8 @@ pub fn house_in(dir: &Path, clock: &Arc<ManualClock>) -> House {
             sites: BTreeMap::from(sites),
             fingerprints: std::collections::BTreeSet::new(),
             denials_per_minute: 100,
+            retention: payvault::api::sites::retention(),
+            key_backup_days: 30,
         },
         engine: EngineKind::default(),
         cache_bytes: 16 << 20,

@@ -45,8 +45,14 @@ fn callers(rpc: Rpc) -> &'static str {
         | Rpc::SetAllowance
         | Rpc::ApproveAction
         | Rpc::TakeBackup
-        | Rpc::ConfirmRestore => "O",
-        Rpc::ListPrincipals | Rpc::GetPrincipal | Rpc::ListAllowances | Rpc::ListKeys => "AO",
+        | Rpc::ConfirmRestore
+        | Rpc::ConfirmClock
+        | Rpc::EraseTransaction => "O",
+        Rpc::ListPrincipals
+        | Rpc::GetPrincipal
+        | Rpc::ListAllowances
+        | Rpc::ListKeys
+        | Rpc::GetErasureReceipt => "AO",
     }
 }
 

@@ -105,6 +105,8 @@ pub fn house(dir: &Path) -> House {
             sites: BTreeMap::from([(site(), 180 * DAY_MS)]),
             fingerprints: BTreeSet::new(),
             denials_per_minute: 100,
+            retention: payvault::api::sites::retention(),
+            key_backup_days: 30,
         },
         engine: EngineKind::default(),
         cache_bytes: 64 << 20,

@@ -1,6 +1,6 @@
 //! `AdminService`.
 
-use super::mismatched;
+use super::{mismatched, receipt_message};
 use crate::api::convert;
 use crate::api::door::{Admitted, Door};
 use crate::api::identity::identity_of_pem;
@@ -9,15 +9,15 @@ use crate::api::status;
 use crate::api::tls::Tls;
 use crate::api::violations::Violations;
 use crate::clock::{Clock, Timestamp};
-use crate::ids::{ActionId, PrincipalId};
-use crate::keys::{BadTry, KeyState, SealFile, password};
+use crate::ids::{ActionId, PrincipalId, Site};
+use crate::keys::{BadTry, KeyName, KeyState, SealFile, password};
 use crate::limits;
 use crate::policy::{self, Allowance, AllowanceKey, Denial, Principal, Role, Rpc};
 use crate::secret::SecretText;
 use crate::store::EngineKind;
 use crate::vault::backup::take::Step;
 use crate::vault::command::{self, Done, Note, Refusal, Work};
-use crate::vault::{GateError, Given, KeyFacts, Progress, Trier, hashing};
+use crate::vault::{ErasureRequest, GateError, Given, KeyFacts, Progress, Trier, Vault, hashing};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -126,6 +126,14 @@ impl pb::admin_service_server::AdminService for Admin {
                 restored.at
             ));
         }
+        if let Some(off_ms) = vault.clock_off_ms() {
+            let way = if off_ms < 0 { "behind" } else { "ahead of" };
+            warnings.push(format!(
+                "the clock jumped: it is {} s {way} where it should be; nothing is released or destroyed until it is set right, or two operators confirm what it shows: `payvault clock confirm`",
+                off_ms.unsigned_abs() / 1_000
+            ));
+        }
+        warnings.extend(endings(vault));
         if published.is_none() {
             warnings.push("no checkpoint has been published yet".to_owned());
         }
@@ -464,6 +472,97 @@ impl pb::admin_service_server::AdminService for Admin {
         Ok(Response::new(pb::ConfirmRestoreResponse { pending_action }))
     }
 
+    async fn confirm_clock(
+        &self,
+        request: Request<pb::ConfirmClockRequest>,
+    ) -> Result<Response<pb::ConfirmClockResponse>, Status> {
+        let admitted = self.door.admit(Rpc::ConfirmClock, &request).await?;
+        let mut violations = Violations::new();
+        let asked = request.into_inner().time;
+        let time = convert::optional_moment("time", asked, &mut violations);
+        let shows = self.clock.now();
+        let same = |time: Timestamp| time.0.abs_diff(shows.0) <= limits::CLOCK_STEP_MS;
+        if violations.is_empty() && !time.is_some_and(same) {
+            violations.add(
+                "time",
+                "must be what the vault's clock shows, within 5 minutes",
+            );
+        }
+        if !violations.is_empty() {
+            return Err(admitted.invalid(violations, None).await);
+        }
+        let confirm = command::Admin::ConfirmClock;
+        let pending_action = match self.admin(&admitted, confirm).await? {
+            Done::Noted { .. } => String::new(),
+            Done::Pending(action) => action.to_string(),
+            _ => return Err(mismatched()),
+        };
+        Ok(Response::new(pb::ConfirmClockResponse { pending_action }))
+    }
+
+    async fn erase_transaction(
+        &self,
+        request: Request<pb::EraseTransactionRequest>,
+    ) -> Result<Response<pb::EraseTransactionResponse>, Status> {
+        let admitted = self.door.admit(Rpc::EraseTransaction, &request).await?;
+        let asked = request.into_inner();
+        let mut violations = Violations::new();
+        let transaction = convert::transaction(&asked.transaction, &mut violations);
+        let chars_max = limits::REFERENCE_CHARS_MAX;
+        let reference = convert::reference(
+            "reference",
+            &asked.reference,
+            false,
+            chars_max,
+            &mut violations,
+        );
+        let last = last_entries(&asked.site, &asked.month, &mut violations);
+        let (Some(transaction), true) = (transaction, violations.is_empty()) else {
+            return Err(admitted.invalid(violations, transaction).await);
+        };
+        let work = Work::Erase(Box::new(ErasureRequest {
+            transaction,
+            reference,
+            last,
+        }));
+        let Done::Erasure(erasure) = self.door.ask(&admitted, work).await? else {
+            return Err(mismatched());
+        };
+        let name = |key: Option<KeyName>| key.map(|key| key.to_string()).unwrap_or_default();
+        Ok(Response::new(pb::EraseTransactionResponse {
+            erased: erasure.erased,
+            rule: erasure.rule.clone(),
+            redemption_ended_at: Some(convert::time(erasure.redemption_ended_at)),
+            details_until: erasure.details_until.map(convert::time),
+            details_key: name(erasure.details_key),
+            entries_until: erasure.entries_until.map(convert::time),
+            entries_key: name(erasure.entries_key),
+            entry_index: erasure.entry,
+        }))
+    }
+
+    async fn get_erasure_receipt(
+        &self,
+        request: Request<pb::GetErasureReceiptRequest>,
+    ) -> Result<Response<pb::GetErasureReceiptResponse>, Status> {
+        let admitted = self.door.admit(Rpc::GetErasureReceipt, &request).await?;
+        self.door.within_rate(&admitted)?;
+        let asked = request.into_inner();
+        let Ok(name) = KeyName::parse(&asked.key) else {
+            let mut violations = Violations::new();
+            violations.add("key", "must be a key's name, as \"release/nl/20780\"");
+            return Err(admitted.invalid(violations, None).await);
+        };
+        let generation = (asked.generation != 0).then_some(asked.generation);
+        match admitted.vault.erasure_receipt(name, generation).await {
+            Ok(receipt) => Ok(Response::new(pb::GetErasureReceiptResponse {
+                receipt: Some(receipt_message(receipt)),
+            })),
+            Err(Refusal::Denied(denial)) => Err(admitted.denied(denial).await),
+            Err(refusal) => Err(status::of_refusal(&refusal)),
+        }
+    }
+
     type ListKeysStream =
         Pin<Box<dyn Stream<Item = Result<pb::ListKeysResponse, Status>> + Send + 'static>>;
 
@@ -483,6 +582,45 @@ impl pb::admin_service_server::AdminService for Admin {
         let messages = key_messages(&seal, generation, &keys);
         let stream = tokio_stream::iter(messages.into_iter().map(Ok));
         Ok(Response::new(Box::pin(stream)))
+    }
+}
+
+/// What an operator should know of keys that end, and of those that never will.
+fn endings(vault: &Vault) -> Vec<String> {
+    let (_, keys) = vault.keys();
+    let due: Vec<_> = keys
+        .iter()
+        .filter(|key| key.state == KeyState::PendingDestruction)
+        .collect();
+    let mut warnings = Vec::new();
+    if let Some(first) = due.iter().min_by_key(|key| key.not_after_decrypt) {
+        warnings.push(format!(
+            "{} keys are pending destruction, {} as the first one at {}: `payvault keys list --state pending-destruction`",
+            due.len(),
+            first.name,
+            first.not_after_decrypt
+        ));
+    }
+    for site in vault.sites_without_rule() {
+        warnings.push(format!(
+            "no rule says how long the log of {site} is kept: its keys will not be destroyed; put the site back into the configuration"
+        ));
+    }
+    warnings
+}
+
+/// Site and month of a transaction's last entries: both, or none.
+fn last_entries(site: &str, month: &str, violations: &mut Violations) -> Option<(Site, (i16, u8))> {
+    if site.is_empty() && month.is_empty() {
+        return None;
+    }
+    let site = convert::site("site", site, violations)?;
+    match KeyName::parse(&format!("log/{site}/{month}")) {
+        Ok(KeyName::Log { year, month, .. }) => Some((site, (year, month))),
+        _ => {
+            violations.add("month", "must be a month, as \"2026-11\", beside a site");
+            None
+        }
     }
 }
 

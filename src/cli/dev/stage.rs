@@ -257,6 +257,8 @@ fn house(dir: &Path, clock: Clock, settings: StageSettings) -> House {
                 .collect(),
             fingerprints: BTreeSet::new(),
             denials_per_minute: limits::DENIALS_PER_MINUTE,
+            retention: sites::retention(),
+            key_backup_days: limits::KEY_BACKUP_DAYS_DEFAULT,
         },
         engine: settings.engine,
         cache_bytes: u64::from(settings.cache_mb) << 20,

@@ -153,6 +153,7 @@ fn kind(event: Event) -> (&'static str, &'static [&'static str]) {
         | Event::ResealBegun
         | Event::Resealed => ("configuration", &["change"]),
         Event::KeyCreated => ("configuration", &["creation"]),
+        Event::DestructionPending => ("configuration", &["info"]),
         Event::KeyDestroyed => ("configuration", &["deletion"]),
         Event::Login | Event::UnsealRefused | Event::ShareAcknowledged => {
             ("authentication", &["start"])
@@ -172,11 +173,11 @@ fn kind(event: Event) -> (&'static str, &'static [&'static str]) {
         | Event::LogExported
         | Event::LogTailed => ("api", &["access"]),
         Event::OutcomeReported | Event::TransactionClosed => ("api", &["change"]),
-        Event::TokenRevoked => ("api", &["deletion"]),
+        Event::ErasureRequested | Event::TokenRevoked => ("api", &["deletion"]),
         Event::BackupBegun => ("database", &["access"]),
         Event::BackupEnded => ("database", &["info"]),
         Event::Integrity => ("database", &["error"]),
-        Event::ClockStep => ("host", &["change"]),
+        Event::ClockStep | Event::ClockConfirmed => ("host", &["change"]),
         Event::DenialsSummed => ("intrusion_detection", &["denied"]),
         Event::AlarmRaised => ("intrusion_detection", &["info"]),
     }

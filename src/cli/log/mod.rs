@@ -9,7 +9,7 @@ mod report;
 mod resume;
 mod tail;
 mod tiles;
-mod verify;
+pub(super) mod verify;
 mod wrapping;
 
 pub use export::fetch;

@@ -38,6 +38,13 @@ pub struct VerifyExportArgs {
     pub(super) identity_file: Option<PathBuf>,
 }
 
+impl VerifyArgs {
+    /// The file.
+    pub(crate) fn file(&self) -> &std::path::Path {
+        &self.file
+    }
+}
+
 impl VerifyExportArgs {
     /// Opens the export, whatever it is wrapped in, and reads the keys.
     pub(super) fn open(&self) -> Result<(Box<dyn BufRead>, Vec<VerifierKey>), CliError> {
@@ -99,12 +106,20 @@ pub fn receipt(args: VerifyArgs, output: Output) -> Result<(), CliError> {
     })
 }
 
-pub(super) fn checkpoint(checkpoint: &ledger::Checkpoint) -> Value {
+pub(crate) fn checkpoint(checkpoint: &ledger::Checkpoint) -> Value {
     json!({
         "origin": checkpoint.origin,
         "size": checkpoint.size,
         "root": to_base64(&checkpoint.root),
     })
+}
+
+/// The keys that were given beside a file.
+///
+/// # Errors
+/// When one is none.
+pub(crate) fn keys_of(args: &VerifyArgs) -> Result<Vec<VerifierKey>, CliError> {
+    keys(&args.keys)
 }
 
 fn keys(texts: &[String]) -> Result<Vec<VerifierKey>, CliError> {

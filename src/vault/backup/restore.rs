@@ -435,7 +435,7 @@ fn open_epoch(
     }
     // Later than every old token: that is how they are told from new ones.
     let at = now.max(old.last_time.plus_ms(1));
-    let made = ring.ensure(&first_keys(house, epoch, at), at)?;
+    ring.ensure(&first_keys(house, epoch, at), at)?;
     let key = ring.ledger_signing(epoch)?;
     let verifier = VerifierKey::new(&origin(vault, epoch), key.verifying_key())
         .map_err(|error| BackupError::NotTheState(error.to_string()))?
@@ -446,7 +446,6 @@ fn open_epoch(
             size: 0,
             root: empty_root(),
             last_time: at,
-            keyring_generation: ring.generation(),
             peaks: Vec::new(),
             restored: Some(Restored {
                 at,
@@ -467,7 +466,6 @@ fn open_epoch(
         house.clock.clone(),
         Publisher::idle(),
     );
-    committer.announce_also(made);
     let note = Work::Note(Note::EpochOpened(Box::new(opened)));
     run_inline(&mut committer, note).map_err(BackupError::Refused)?;
     let head = head.load_full();

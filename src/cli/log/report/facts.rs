@@ -184,6 +184,8 @@ impl Facts {
             }
             Event::KeyCreated
             | Event::KeyDestroyed
+            | Event::DestructionPending
+            | Event::ErasureRequested
             | Event::Unsealed
             | Event::UnsealRefused
             | Event::Sealed => self.keys.add(entry),
@@ -197,6 +199,7 @@ impl Facts {
             | Event::LoggingStarted
             | Event::LoggingStopped
             | Event::ClockStep
+            | Event::ClockConfirmed
             | Event::EpochOpened
             | Event::RestoreConfirmed
             | Event::BackupBegun

@@ -1,0 +1,599 @@
+//! The keeper: what ends is ended, and what was ended is taken away. Runs on the committer's thread,
+//! since it changes keyring and store: once an hour it looks which buckets have ended, and once a
+//! second it goes on with what takes long, a bounded piece at a time.
+//!
+//! A bucket whose period is over is pending destruction, which everybody can see, for 72 hours. What
+//! is under it is counted meanwhile. Then its key is destroyed. The keyring notes with which of its
+//! generations a key changed, and the head how far the ledger has told of them, so the round after
+//! the destruction has its entry, or the first one after a crash: exactly once. Rows that no key
+//! opens any more are swept.
+//!
+//! While the clock is suspect nothing of this is done.
+
+use super::batch::Batch;
+use super::command::{Ask, Caller, Note, Work};
+use super::committer::{ClockStep, Committer, HOUSEKEEPING_MS};
+use super::epochs::closed_epochs;
+use super::load::{LoadError, page_of};
+use super::rows::Row;
+use crate::clock::{Clock, DAY_MS, Timestamp};
+use crate::codec::{Malformed, Reader as Bytes, Writer};
+use crate::ids::{Site, TransactionId};
+use crate::keys::{KeyId, KeyName, KeyRecord, KeyState, Keyring, Sealed};
+use crate::ledger::{DETAIL_KEY, Event, Page};
+use crate::limits;
+use crate::secret::SecretBuffer;
+use crate::store::{Reader, space};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
+
+/// Rows of one scan.
+const SCAN_ROWS: usize = 256;
+
+/// What the keeper has in hand. All of it is found again after a restart.
+pub(super) struct Keeper {
+    last_look_ms: u64,
+    looked: bool,
+    /// How many records are under the keys that are pending destruction.
+    counted: BTreeMap<KeyId, u64>,
+    census: Option<Census>,
+    /// Where the sweep goes on, while there may be rows under destroyed keys.
+    sweep: Option<Vec<u8>>,
+}
+
+impl Keeper {
+    /// Nothing is destroyed in the first hour: a clock that is wrong at the start has that long to
+    /// be put right. What an earlier process left unswept is swept.
+    pub(super) fn new(now_ms: u64, ring: &Keyring) -> Keeper {
+        let has_erased = ring.list().any(|key| {
+            key.state() == KeyState::Destroyed && matches!(key.name(), KeyName::Release { .. })
+        });
+        Keeper {
+            last_look_ms: now_ms,
+            looked: false,
+            counted: BTreeMap::new(),
+            census: None,
+            sweep: has_erased.then(first_row),
+        }
+    }
+}
+
+fn first_row() -> Vec<u8> {
+    vec![space::TRANSACTIONS]
+}
+
+/// How much is done in one go.
+struct Budget<'a> {
+    clock: &'a Clock,
+    until_ms: u64,
+    pages: usize,
+}
+
+impl Budget<'_> {
+    fn new(clock: &Clock) -> Budget<'_> {
+        Budget {
+            clock,
+            until_ms: clock.monotonic_ms() + limits::KEEPER_MS_MAX,
+            pages: limits::KEEPER_PAGES_MAX,
+        }
+    }
+
+    fn take_page(&mut self) -> bool {
+        if self.pages == 0 || self.clock.monotonic_ms() > self.until_ms {
+            return false;
+        }
+        self.pages -= 1;
+        true
+    }
+}
+
+impl Committer {
+    /// Once an hour: which buckets have ended, and which are due.
+    pub(super) fn keep(&mut self, step: &ClockStep) {
+        let now_ms = self.clock.monotonic_ms();
+        let due = now_ms.saturating_sub(self.keeper.last_look_ms) >= HOUSEKEEPING_MS;
+        if !due || step.suspect {
+            return;
+        }
+        self.keeper.last_look_ms = now_ms;
+        self.keeper.looked = true;
+        self.pend_ended(step.now);
+        self.count();
+        self.destroy_due(step.now);
+    }
+
+    /// Once a second: goes on with what takes long.
+    pub(super) fn keep_on(&mut self, step: &ClockStep) {
+        self.keep(step);
+        if step.suspect {
+            return;
+        }
+        if self.count() && self.keeper.looked {
+            self.destroy_due(step.now);
+        }
+        self.sweep();
+    }
+
+    /// Whether the ledger owes an entry about a key.
+    pub(super) fn owes_entries(&self) -> bool {
+        let ring = self.shared.ring.read();
+        let ring = ring.unwrap_or_else(PoisonError::into_inner);
+        ring.generation() > self.head.keyring_generation
+            && !ring.changed_since(self.head.keyring_generation).is_empty()
+    }
+
+    /// Marks what has ended for destruction.
+    fn pend_ended(&mut self, now: Timestamp) {
+        let retention = &self.settings.retention;
+        let ended: Vec<KeyId> = {
+            let ring = self.shared.ring.read();
+            let ring = ring.unwrap_or_else(PoisonError::into_inner);
+            ring.list()
+                .filter(|key| matches!(key.state(), KeyState::Active | KeyState::DecryptOnly))
+                .filter(|key| match key.name() {
+                    KeyName::Release { day, .. } => now >= day_end(day),
+                    // The vault's own entries attest every erasure: they stay. So do those of a
+                    // site for which no rule is configured.
+                    KeyName::Log { site, year, month } => retention
+                        .get(&site)
+                        .is_some_and(|rule| now >= rule.kept_until(year, month)),
+                    _ => false,
+                })
+                .map(KeyRecord::id)
+                .collect()
+        };
+        if ended.is_empty() {
+            return;
+        }
+        let mut ring = self
+            .shared
+            .ring
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = ring.change_state(&ended, KeyState::PendingDestruction, now) {
+            tracing::error!(alarm = "keyring", %error, "ended keys can't be marked for destruction");
+        }
+    }
+
+    /// Destroys what is due. A bucket's key goes only when what is under it was counted.
+    fn destroy_due(&mut self, now: Timestamp) {
+        let due: Vec<(KeyId, Option<u64>)> = {
+            let ring = self.shared.ring.read();
+            let ring = ring.unwrap_or_else(PoisonError::into_inner);
+            ring.list()
+                .filter(|key| key.state() != KeyState::Destroyed)
+                .filter_map(|key| match key.name() {
+                    KeyName::Replay { .. } | KeyName::Collect { .. } => {
+                        (now >= key.not_after_decrypt()).then_some((key.id(), None))
+                    }
+                    _ if key.state() == KeyState::PendingDestruction
+                        && now >= key.not_after_decrypt() =>
+                    {
+                        let records = self.keeper.counted.get(&key.id())?;
+                        Some((key.id(), Some(*records)))
+                    }
+                    _ => None,
+                })
+                .collect()
+        };
+        if due.is_empty() {
+            return;
+        }
+        let mut ring = self
+            .shared
+            .ring
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        match ring.destroy_counted(&due, now) {
+            Ok(()) => {
+                for (id, _) in due {
+                    if self.keeper.counted.remove(&id).is_some() {
+                        self.keeper.sweep = Some(first_row());
+                    }
+                }
+            }
+            Err(error) => tracing::error!(alarm = "keyring", %error, "a key can't be destroyed"),
+        }
+    }
+
+    /// Goes on with counting what is under keys that are pending; whether all is counted.
+    fn count(&mut self) -> bool {
+        let mut budget = Budget::new(&self.clock);
+        let reader = self.store.reader();
+        let shared = self.shared.clone();
+        let ring = shared.ring.read().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let Some(census) = &mut self.keeper.census else {
+                let waiting: Vec<_> = ring
+                    .list()
+                    .filter(|key| key.state() == KeyState::PendingDestruction)
+                    .filter(|key| !self.keeper.counted.contains_key(&key.id()))
+                    .map(|key| (key.id(), key.name()))
+                    .collect();
+                if waiting.is_empty() {
+                    return true;
+                }
+                self.keeper.census = Some(Census::of(&waiting));
+                continue;
+            };
+            if !budget.take_page() {
+                return false;
+            }
+            match census.go_on(reader.as_ref(), &ring, self.head.epoch, self.head.size) {
+                Ok(None) => {}
+                Ok(Some(counts)) => {
+                    self.keeper.counted.extend(counts);
+                    self.keeper.census = None;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "what is under ended keys can't be counted now");
+                    self.keeper.census = None;
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Goes on with taking away rows that no key opens any more.
+    fn sweep(&mut self) {
+        let Some(mut from) = self.keeper.sweep.clone() else {
+            return;
+        };
+        let mut budget = Budget::new(&self.clock);
+        let reader = self.store.reader();
+        let mut gone = Vec::new();
+        let mut ended = false;
+        while !ended && gone.len() + SCAN_ROWS <= limits::SWEEP_ROWS_MAX && budget.take_page() {
+            let rows = match reader.scan(&from, &[space::TRANSACTIONS + 1], SCAN_ROWS) {
+                Ok(rows) => rows,
+                Err(error) => {
+                    tracing::debug!(%error, "the sweep waits");
+                    return;
+                }
+            };
+            ended = rows.len() < SCAN_ROWS;
+            if let Some((last, _)) = rows.last() {
+                from.clone_from(last);
+                from.push(0);
+            }
+            let ring = self.shared.ring.read();
+            let ring = ring.unwrap_or_else(PoisonError::into_inner);
+            gone.extend(rows.iter().filter_map(|(key, value)| {
+                let id = key.get(1..17)?.try_into().ok()?;
+                is_erased(&ring, value).then_some(TransactionId(id))
+            }));
+        }
+        if !gone.is_empty() {
+            let count = gone.len();
+            if !self.attempt_alone(Note::Sweep(gone)) {
+                return;
+            }
+            tracing::info!(count, "rows of erased transactions were taken away");
+        }
+        self.keeper.sweep = (!ended).then_some(from);
+    }
+
+    /// Runs one note of the vault's own that nobody waits for.
+    pub(super) fn attempt_alone(&mut self, note: Note) -> bool {
+        if self.may_write().is_err() {
+            return false;
+        }
+        // The receiver is gone, so the round must not drop it as a caller that left.
+        let (reply, _) = tokio::sync::oneshot::channel();
+        let ask = Ask {
+            caller: Caller::vault(),
+            work: Work::Note(note),
+            deadline_ms: u64::MAX,
+            reply,
+            share: None,
+        };
+        let _watched = self.watchdog.begin(self.clock.monotonic_ms());
+        self.attempt(&[ask]).is_ok()
+    }
+}
+
+/// Whether a transaction's row lies under a key that was destroyed.
+fn is_erased(ring: &Keyring, value: &[u8]) -> bool {
+    let Ok(sealed) = Sealed::from_stored(value.to_vec()) else {
+        return false;
+    };
+    matches!(
+        ring.key(sealed.key_id()),
+        Err(crate::keys::KeyError::Destroyed(_))
+    )
+}
+
+/// The moment after a day.
+pub(super) fn day_end(day: u32) -> Timestamp {
+    Timestamp((u64::from(day) + 1) * DAY_MS)
+}
+
+/// How many records are under each of some keys: transactions' rows under release keys, entries
+/// under log keys. Goes through all rows once, and for each log key through the entries of its month.
+struct Census {
+    rows: BTreeMap<KeyId, u64>,
+    /// Where it goes on; none when there is nothing of the kind, or all was seen.
+    rows_from: Option<Vec<u8>>,
+    logs: Vec<(KeyId, (i16, u8))>,
+    month: Option<MonthCount>,
+    counts: BTreeMap<KeyId, u64>,
+}
+
+/// The entries of one bucket.
+struct MonthCount {
+    key: KeyId,
+    /// Epoch, next index, end.
+    spans: Vec<(u32, u64, u64)>,
+    count: u64,
+}
+
+impl Census {
+    fn of(keys: &[(KeyId, KeyName)]) -> Census {
+        let mut rows = BTreeMap::new();
+        let mut counts = BTreeMap::new();
+        let mut logs = Vec::new();
+        for (id, name) in keys {
+            match name {
+                KeyName::Release { .. } => {
+                    rows.insert(*id, 0);
+                }
+                KeyName::Log { year, month, .. } => logs.push((*id, (*year, *month))),
+                _ => {
+                    counts.insert(*id, 0);
+                }
+            }
+        }
+        Census {
+            rows_from: (!rows.is_empty()).then(first_row),
+            rows,
+            logs,
+            month: None,
+            counts,
+        }
+    }
+
+    /// Looks at one page more. The counts, when that was the last one.
+    fn go_on(
+        &mut self,
+        reader: &dyn Reader,
+        ring: &Keyring,
+        epoch: u32,
+        size: u64,
+    ) -> Result<Option<BTreeMap<KeyId, u64>>, LoadError> {
+        if let Some(from) = &mut self.rows_from {
+            let page = limits::SCAN_ROWS_MAX;
+            let rows = reader.scan(from, &[space::TRANSACTIONS + 1], page)?;
+            for (_, value) in &rows {
+                let sealed = Sealed::from_stored(value.clone());
+                if let Some(count) = sealed.ok().and_then(|s| self.rows.get_mut(&s.key_id())) {
+                    *count += 1;
+                }
+            }
+            match rows.last() {
+                Some((last, _)) if rows.len() == page => {
+                    from.clone_from(last);
+                    from.push(0);
+                }
+                _ => self.rows_from = None,
+            }
+            return Ok(None);
+        }
+        self.counts.append(&mut self.rows);
+        let Some(month) = &mut self.month else {
+            let Some((key, of)) = self.logs.pop() else {
+                return Ok(Some(std::mem::take(&mut self.counts)));
+            };
+            let mut spans = Vec::new();
+            let closed = closed_epochs(reader, ring)?;
+            let epochs = closed.iter().map(|old| (old.epoch, old.size));
+            for (epoch, size) in epochs.chain([(epoch, size)]) {
+                let begin = first_from(reader, ring, epoch, size, of)?;
+                let end = first_from(reader, ring, epoch, size, after(of))?;
+                spans.push((epoch, begin, end));
+            }
+            self.month = Some(MonthCount {
+                key,
+                spans,
+                count: 0,
+            });
+            return Ok(None);
+        };
+        match month.spans.last_mut() {
+            None => {
+                self.counts.insert(month.key, month.count);
+                self.month = None;
+            }
+            Some((_, next, end)) if *next >= *end => {
+                month.spans.pop();
+            }
+            Some((epoch, next, end)) => {
+                let row = page_of(reader, *epoch, *next)?;
+                let page = Page::parse(&row).map_err(|e| LoadError::damaged("a page", e))?;
+                let before = *next;
+                while let Some(entry) = page.entry(*next).filter(|_| *next < *end) {
+                    let sealed = Sealed::from_stored(entry.sealed.to_vec());
+                    let sealed = sealed.map_err(|e| LoadError::damaged("an entry", e))?;
+                    month.count += u64::from(sealed.key_id() == month.key);
+                    *next += 1;
+                }
+                if *next == before {
+                    return Err(LoadError::damaged("a page", "an entry is missing"));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn after((year, month): (i16, u8)) -> (i16, u8) {
+    match month {
+        12 => (year + 1, 1),
+        month => (year, month + 1),
+    }
+}
+
+/// The first entry of an epoch that lies in a month from `from` on. Months never fall along the
+/// ledger.
+fn first_from(
+    reader: &dyn Reader,
+    ring: &Keyring,
+    epoch: u32,
+    size: u64,
+    from: (i16, u8),
+) -> Result<u64, LoadError> {
+    let (mut low, mut high) = (0, size);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match month_of(reader, ring, epoch, middle)? >= from {
+            true => high = middle,
+            false => low = middle + 1,
+        }
+    }
+    Ok(low)
+}
+
+/// The month of an entry's bucket, which its key tells when nothing else does any more.
+fn month_of(
+    reader: &dyn Reader,
+    ring: &Keyring,
+    epoch: u32,
+    index: u64,
+) -> Result<(i16, u8), LoadError> {
+    let damaged = |why: &str| LoadError::damaged("an entry", why);
+    let row = page_of(reader, epoch, index)?;
+    let page = Page::parse(&row).map_err(|e| LoadError::damaged("a page", e))?;
+    let entry = page.entry(index).ok_or(damaged("it is missing"))?;
+    let sealed = Sealed::from_stored(entry.sealed.to_vec())
+        .map_err(|e| LoadError::damaged("an entry", e))?;
+    match ring.name_of(sealed.key_id()) {
+        Some(KeyName::Log { year, month, .. }) => Ok((year, month)),
+        _ => Err(damaged("it is sealed under a key of another purpose")),
+    }
+}
+
+/// Where the entry of a key's destruction stands (`docs/format.md` §5.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct EndedAt {
+    /// The epoch.
+    pub epoch: u32,
+    /// The entry's index.
+    pub index: u64,
+}
+
+impl EndedAt {
+    fn encode(&self) -> SecretBuffer {
+        let mut w = Writer::with_capacity(13);
+        w.u8(1).u32(self.epoch).u64(self.index);
+        w.finish()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<EndedAt, Malformed> {
+        let mut r = Bytes::new(bytes);
+        if r.u8()? != 1 {
+            return Err(Malformed::new("a key's end: unknown version"));
+        }
+        let at = EndedAt {
+            epoch: r.u32()?,
+            index: r.u64()?,
+        };
+        r.end()?;
+        Ok(at)
+    }
+}
+
+impl Batch<'_> {
+    /// Entries of what became of keys since the ledger told of them last. Gives the generation of
+    /// the keyring up to which it is told then.
+    pub(super) fn tell_of_keys(&mut self) -> u64 {
+        let ring = self.ring;
+        let changed = ring.changed_since(self.head.keyring_generation);
+        let mut told = ring.generation();
+        let cut = changed
+            .get(limits::KEY_ENTRIES_MAX)
+            .map(|(_, note)| note.generation);
+        for (key, note) in changed {
+            if cut.is_some_and(|cut| note.generation >= cut) {
+                told = note.generation - 1;
+                break;
+            }
+            if let Err(no) = self.tell_of(key, note.ending) {
+                self.fail(no);
+            }
+        }
+        told
+    }
+
+    fn tell_of(
+        &mut self,
+        key: &KeyRecord,
+        ending: Option<crate::keys::Ending>,
+    ) -> Result<(), super::batch::No> {
+        let event = match key.state() {
+            KeyState::Active => Event::KeyCreated,
+            KeyState::PendingDestruction => Event::DestructionPending,
+            KeyState::Destroyed => Event::KeyDestroyed,
+            KeyState::DecryptOnly => return Ok(()),
+        };
+        let mut entry = self.draft(&Caller::vault(), event);
+        entry.detail.insert(DETAIL_KEY, key.name().to_string());
+        if key.generation() > 1 {
+            entry
+                .detail
+                .insert("generation", key.generation().to_string());
+        }
+        if key.state() == KeyState::PendingDestruction {
+            let due = key.not_after_decrypt();
+            entry.detail.insert("due", due.to_string());
+        }
+        if key.state() == KeyState::Destroyed {
+            entry.detail.insert("rests_on", self.seal.to_owned());
+            if rests_on_files(self.seal) {
+                let until = self.now.plus_ms(u64::from(self.key_backup_days) * DAY_MS);
+                entry.detail.insert("copies_until", until.to_string());
+            }
+            if let Some(ending) = ending {
+                let commitment = crate::ledger::to_base64(&ending.commitment);
+                entry.detail.insert("commitment", commitment);
+                if let Some(records) = ending.records {
+                    entry.detail.insert("records", records.to_string());
+                }
+            }
+        }
+        let index = self.enter(&mut entry)?.index;
+        if key.state() == KeyState::Destroyed {
+            let at = EndedAt {
+                epoch: self.head.epoch,
+                index,
+            };
+            self.seal_row(Row::key_end(key.id()), &at.encode())?;
+        }
+        Ok(())
+    }
+
+    /// Takes rows away that no key opens any more.
+    pub(super) fn sweep(&mut self, gone: &[TransactionId]) {
+        let rows = gone.iter().copied().map(super::rows::transaction_key);
+        self.writes.extend(rows.map(|key| (key, None)));
+    }
+}
+
+/// Whether copies of the keys directory from before a destruction still open what it destroyed: so
+/// it is where the wrapping key lies in a file, and no device keeps and destroys it.
+fn rests_on_files(seal: &str) -> bool {
+    matches!(seal, "passphrase" | "custodians")
+}
+
+/// Sites that have log keys, and no rule that would end them.
+pub(super) fn without_rule(
+    ring: &Keyring,
+    retention: &BTreeMap<Site, super::Retention>,
+) -> BTreeSet<Site> {
+    ring.list()
+        .filter(|key| key.state() != KeyState::Destroyed)
+        .filter_map(|key| match key.name() {
+            KeyName::Log { site, .. } if site != Site::VAULT => Some(site),
+            _ => None,
+        })
+        .filter(|site| !retention.contains_key(site))
+        .collect()
+}
