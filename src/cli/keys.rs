@@ -26,6 +26,13 @@ pub enum KeysCommand {
     Reseal(Box<ResealArgs>),
     /// List the keys, one a line
     List(ListArgs),
+    /// Begin the next generation of a key; what lies under the earlier one still opens
+    Rotate(super::rotate::RotateArgs),
+    /// Seal what lies under earlier keys anew, beside callers, and show how far it is
+    Rewrap(super::rotate::RewrapArgs),
+    /// Declare a key compromised: it seals nothing any more, is replaced, and is destroyed. Takes
+    /// two operators
+    Compromise(super::rotate::CompromiseArgs),
     /// Show all that an assessor asks for: the seal, and each key's purpose, algorithm, strength,
     /// state and dates
     Inventory(ListArgs),
@@ -181,6 +188,9 @@ pub async fn run(command: KeysCommand, output: Output) -> Result<(), CliError> {
     let (args, all) = match command {
         KeysCommand::List(args) => (args, false),
         KeysCommand::Inventory(args) => (args, true),
+        KeysCommand::Rotate(args) => return super::rotate::rotate(args, output).await,
+        KeysCommand::Rewrap(args) => return super::rotate::rewrap(args, output).await,
+        KeysCommand::Compromise(args) => return super::rotate::compromise(args, output).await,
         KeysCommand::Reseal(_) => return Ok(()),
     };
     let mut client = args.connection.read()?.open_as_person().await?;
@@ -205,7 +215,12 @@ pub async fn run(command: KeysCommand, output: Output) -> Result<(), CliError> {
         false => keys.iter().try_for_each(|key| {
             let until = moment::text(key.not_after_encrypt.as_ref());
             let name = numbered(key);
-            writeln!(out, "{name:<28}{:<21}until {until}", state_of(key))
+            let more = match (key.compromised, key.clear) {
+                (true, _) => ", compromised",
+                (_, true) => ", nothing lies under it",
+                _ => "",
+            };
+            writeln!(out, "{name:<28}{:<21}until {until}{more}", state_of(key))
         }),
         true => inventory(&seal, generation, &keys, out),
     })
@@ -253,6 +268,9 @@ fn key_document(key: &proto::Key) -> serde_json::Value {
         "created_at": moment::text(key.created_at.as_ref()),
         "not_after_encrypt": moment::text(key.not_after_encrypt.as_ref()),
         "not_after_decrypt": moment::text(key.not_after_decrypt.as_ref()),
+        "compromised": key.compromised,
+        "clear": key.clear,
+        "seals_reserved": key.seals_reserved,
     })
 }
 
@@ -285,6 +303,15 @@ fn inventory(
         writeln!(out, "  made      {}", when(&key.created_at))?;
         writeln!(out, "  seals until  {}", when(&key.not_after_encrypt))?;
         writeln!(out, "  opens until  {}", when(&key.not_after_decrypt))?;
+        if key.seals_reserved > 0 {
+            writeln!(out, "  seals     at most {}", key.seals_reserved)?;
+        }
+        if key.compromised {
+            writeln!(out, "  COMPROMISED")?;
+        }
+        if key.clear {
+            writeln!(out, "  nothing lies under it")?;
+        }
     }
     Ok(())
 }

@@ -6,8 +6,9 @@
 use super::cipher::{self, NONCE_BYTES, TAG_BYTES};
 use super::error::KeyError;
 use super::file;
+use super::lifecycle::Budget;
 use super::name::{KeyId, KeyName};
-use super::record::{Change, KeyRecord, KeyState, RECORD_BYTES_MAX, RECORD_BYTES_MIN};
+use super::record::{Change, KeyRecord, KeyState, Life, RECORD_BYTES_MAX, RECORD_BYTES_MIN};
 use super::seal::{Deliver, NewSeal, RootKey, SealFile, Unsealer};
 use super::wrap::{self, Slot};
 use crate::clock::Timestamp;
@@ -18,6 +19,7 @@ use crate::secret::{SecretBuffer, SecretBytes};
 use ed25519_dalek::SigningKey;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use zeroize::Zeroizing;
 
 /// The file's name.
@@ -45,13 +47,26 @@ pub struct Keyring {
     slot: Slot,
     /// False after a write of which it isn't known whether it holds.
     settled: bool,
+    /// How many seals a key may make, and how many are reserved at a time.
+    pub(super) budget: Budget,
+    /// Set when a key's reserved seals run low. Set from the start: what was reserved before counts
+    /// as used.
+    pub(super) low: AtomicBool,
 }
 
 /// What a write adds and changes, before it is durable.
 #[derive(Default)]
-struct Staged {
-    added: Vec<KeyRecord>,
-    changed: HashMap<KeyId, Change>,
+pub(super) struct Staged {
+    pub(super) added: Vec<KeyRecord>,
+    pub(super) changed: HashMap<KeyId, Change>,
+    pub(super) lives: HashMap<KeyId, Life>,
+}
+
+impl Staged {
+    /// Whether it changes nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.changed.is_empty() && self.lives.is_empty()
+    }
 }
 
 impl Keyring {
@@ -84,6 +99,8 @@ impl Keyring {
             wrapping,
             slot,
             settled: true,
+            budget: Budget::of_this_process(),
+            low: AtomicBool::new(true),
         };
         let first = [
             KeyName::Vault,
@@ -168,6 +185,8 @@ impl Keyring {
             wrapping,
             slot,
             settled: false,
+            budget: Budget::of_this_process(),
+            low: AtomicBool::new(true),
         };
         Ok((keyring, unfinished))
     }
@@ -218,19 +237,7 @@ impl Keyring {
             if name.limits(now).not_after_encrypt <= now || !name.is_possible() {
                 return Err(KeyError::PeriodOver(*name));
             }
-            if self.records.len() + staged.added.len() >= limits::KEYS_MAX {
-                return Err(KeyError::Full);
-            }
-            let earlier = self.newest(name);
-            if let Some(earlier) = earlier.filter(|key| key.state() == KeyState::Active) {
-                let to = KeyState::DecryptOnly;
-                staged.changed.insert(earlier.id(), Change { to, now });
-            }
-            let generation = earlier.map_or(1, |key| key.generation() + 1);
-            let id = KeyId(self.next_id + staged.added.len() as u32);
-            let secret = SecretBytes::random();
-            let key = KeyRecord::new(id, *name, generation, secret, now);
-            staged.added.push(key);
+            self.stage_next(name, now, &mut staged)?;
             made.push(*name);
         }
         if !made.is_empty() {
@@ -238,6 +245,37 @@ impl Keyring {
             self.commit(staged, None)?;
         }
         Ok(made)
+    }
+
+    /// Stages the next generation of a name; the earlier one, if it is active, opens only then.
+    pub(super) fn stage_next(
+        &self,
+        name: &KeyName,
+        now: Timestamp,
+        staged: &mut Staged,
+    ) -> Result<KeyId, KeyError> {
+        if self.records.len() + staged.added.len() >= limits::KEYS_MAX {
+            return Err(KeyError::Full);
+        }
+        let earlier = self.newest(name);
+        if let Some(earlier) = earlier.filter(|key| key.state() == KeyState::Active) {
+            let to = KeyState::DecryptOnly;
+            staged.changed.insert(earlier.id(), Change { to, now });
+        }
+        let generation = earlier.map_or(1, |key| key.generation() + 1);
+        let id = KeyId(self.next_id + staged.added.len() as u32);
+        let dates = match generation {
+            1 => name.limits(now),
+            _ => name.limits_of_next(now),
+        };
+        let seals = match name.seals_rows() {
+            true => self.budget.block,
+            false => 0,
+        };
+        let secret = SecretBytes::random();
+        let key = KeyRecord::new(id, *name, generation, secret, dates, seals, now);
+        staged.added.push(key);
+        Ok(id)
     }
 
     /// A key's record.
@@ -335,7 +373,7 @@ impl Keyring {
     }
 
     /// Writes the keyring under a new wrapping key, and overwrites the old one.
-    fn renew(&mut self, staged: Staged) -> Result<(), KeyError> {
+    pub(super) fn renew(&mut self, staged: Staged) -> Result<(), KeyError> {
         let doing = "renewing the wrapping key";
         let fresh = SecretBytes::random();
         let free = self.slot.other();
@@ -363,6 +401,15 @@ impl Keyring {
         self.kek = SecretBytes::build(|_| ());
         self.wrapping = SecretBytes::build(|_| ());
         self.settled = false;
+    }
+
+    /// For tests only: lets a key make so many seals.
+    #[cfg(feature = "fault-injection")]
+    pub(super) fn set_seals(&mut self, id: KeyId, seals: u64) {
+        if let Ok(at) = self.records.binary_search_by_key(&id, KeyRecord::id) {
+            let life = self.records[at].life();
+            self.records[at].set_life(Life { seals, ..life });
+        }
     }
 
     /// Every key, destroyed ones included, in the order in which they were made.
@@ -405,7 +452,7 @@ impl Keyring {
         self.newest.get(name).map(|at| &self.records[*at])
     }
 
-    fn stage_change(
+    pub(super) fn stage_change(
         &self,
         ids: &[KeyId],
         to: KeyState,
@@ -421,7 +468,7 @@ impl Keyring {
         Ok(staged)
     }
 
-    fn require_settled(&self) -> Result<(), KeyError> {
+    pub(super) fn require_settled(&self) -> Result<(), KeyError> {
         if self.settled {
             Ok(())
         } else {
@@ -431,7 +478,7 @@ impl Keyring {
 
     /// Writes the file as it will be with `staged`, one generation up, under the wrapping key or a
     /// fresh one; memory follows once the file is durable.
-    fn commit(
+    pub(super) fn commit(
         &mut self,
         staged: Staged,
         fresh: Option<(SecretBytes<32>, Slot)>,
@@ -466,6 +513,11 @@ impl Keyring {
                 self.records[at].apply(change);
             }
         }
+        for (id, life) in staged.lives {
+            if let Ok(at) = self.records.binary_search_by_key(&id, KeyRecord::id) {
+                self.records[at].set_life(life);
+            }
+        }
         for record in staged.added {
             self.newest.insert(record.name(), self.records.len());
             self.records.push(record);
@@ -474,7 +526,7 @@ impl Keyring {
 
     fn encode(&self, staged: &Staged) -> Zeroizing<Vec<u8>> {
         let count = self.records.len() + staged.added.len();
-        let mut w = Writer::with_capacity(8 + count * RECORD_BYTES_MAX);
+        let mut w = Writer::with_capacity(12 + count * (RECORD_BYTES_MAX + Life::BYTES));
         w.u32(self.next_id + staged.added.len() as u32)
             .u32(count as u32);
         for record in &self.records {
@@ -483,6 +535,11 @@ impl Keyring {
         for record in &staged.added {
             record.write(&mut w, None);
         }
+        let lives = self.records.iter().chain(&staged.added).map(|record| {
+            let staged = staged.lives.get(&record.id()).copied();
+            (record.id(), staged.unwrap_or(record.life()))
+        });
+        write_lives(lives, &mut w);
         w.finish()
     }
 }
@@ -588,8 +645,38 @@ fn decode(content: &[u8]) -> Result<(u32, Vec<KeyRecord>), Malformed> {
         last = record.id();
         records.push(record);
     }
+    if r.remaining() > 0 {
+        read_lives(&mut r, &mut records)?;
+    }
     r.end()?;
     Ok((next_id, records))
+}
+
+/// What is known of keys beyond their records: a line for each of which something is, and nothing at
+/// all when there is none.
+fn write_lives(lives: impl Iterator<Item = (KeyId, Life)>, w: &mut Writer) {
+    let lives: Vec<_> = lives.filter(|(_, life)| *life != Life::default()).collect();
+    if !lives.is_empty() {
+        w.u32(lives.len() as u32);
+        lives.into_iter().for_each(|(id, life)| life.write(id, w));
+    }
+}
+
+fn read_lives(r: &mut Reader<'_>, records: &mut [KeyRecord]) -> Result<(), Malformed> {
+    let wrong = Malformed::new("lives of keys are not those of its keys, in order");
+    let count = r.u32()? as usize;
+    if count == 0 || count > records.len() {
+        return Err(wrong);
+    }
+    let mut last = KeyId(0);
+    for _ in 0..count {
+        let (id, life) = Life::read(r)?;
+        let at = records.binary_search_by_key(&id, KeyRecord::id);
+        let at = at.ok().filter(|_| id > last).ok_or(wrong)?;
+        records[at].restore_life(life);
+        last = id;
+    }
+    Ok(())
 }
 
 /// The content, read and written again.
@@ -601,6 +688,10 @@ pub(super) fn reread(content: &[u8]) -> Result<SecretBuffer, Malformed> {
     for record in &records {
         record.write(&mut w, None);
     }
+    write_lives(
+        records.iter().map(|record| (record.id(), record.life())),
+        &mut w,
+    );
     Ok(w.finish())
 }
 
@@ -1029,8 +1120,16 @@ mod tests {
         let mut order = content.to_vec();
         order[8..12].copy_from_slice(&2u32.to_be_bytes());
         assert!(decode(&order).is_err(), "the same id twice");
-        for length in 0..content.len() {
+        // The lives of its four keys that seal rows stand last, and may be absent.
+        let lives = 4 + keyring.list().filter(|k| k.name().seals_rows()).count() * Life::BYTES;
+        for length in (0..content.len()).filter(|length| *length != content.len() - lives) {
             assert!(decode(&content[..length]).is_err(), "cut at {length}");
+        }
+        let at = content.len() - lives;
+        for (wrong, value) in [(at + 3, 0), (at + 3, 9), (at + 7, 99), (at + 8, 8)] {
+            let mut changed = content.to_vec();
+            changed[wrong] = value;
+            assert!(decode(&changed).is_err(), "{wrong}: {value}");
         }
     }
 

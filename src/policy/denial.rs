@@ -84,6 +84,10 @@ pub enum Denial {
     RestoreUnconfirmed,
     /// The vault is not configured for this.
     NotConfigured,
+    /// The vault has no such key, or it was destroyed.
+    UnknownKey,
+    /// The key's kind or state does not allow it.
+    KeyState,
 
     /// The vault's seal is of another kind, and is opened otherwise.
     WrongSeal,
@@ -144,6 +148,8 @@ impl Denial {
             Denial::Integrity => "INTEGRITY",
             Denial::RestoreUnconfirmed => "RESTORE_UNCONFIRMED",
             Denial::NotConfigured => "NOT_CONFIGURED",
+            Denial::UnknownKey => "UNKNOWN_KEY",
+            Denial::KeyState => "KEY_STATE",
             Denial::WrongSeal => "WRONG_SEAL",
             Denial::ShareDamaged => "SHARE_DAMAGED",
             Denial::ShareForeign => "SHARE_FOREIGN",

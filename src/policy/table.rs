@@ -120,12 +120,17 @@ pub const fn rule(rpc: Rpc) -> Rule {
         Rpc::ListPrincipals | Rpc::GetPrincipal | Rpc::ListAllowances | Rpc::ListKeys => {
             human(OVERSIGHT)
         }
-        Rpc::DisablePrincipal | Rpc::RotateSecret | Rpc::ApproveAction | Rpc::TakeBackup => {
-            human(OPERATOR)
+        Rpc::DisablePrincipal
+        | Rpc::RotateSecret
+        | Rpc::ApproveAction
+        | Rpc::TakeBackup
+        | Rpc::RotateKey
+        | Rpc::RewrapKeys => human(OPERATOR),
+        Rpc::CreatePrincipal | Rpc::SetAllowance | Rpc::ConfirmRestore | Rpc::CompromiseKey => {
+            Rule {
+                two_operators: true,
+                ..human(OPERATOR)
+            }
         }
-        Rpc::CreatePrincipal | Rpc::SetAllowance | Rpc::ConfirmRestore => Rule {
-            two_operators: true,
-            ..human(OPERATOR)
-        },
     }
 }

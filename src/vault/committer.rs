@@ -7,12 +7,13 @@
 
 use super::batch::{Batch, Effect, No, Surroundings, log_bucket};
 use super::codes::SecurityCodes;
-use super::command::{Ask, Caller, Done, Note, Refusal, Work};
+use super::command::{Ask, Caller, Done, Note, Refusal, Rewrap, Work};
 use super::commands::{bucket_of, transactions_of};
 use super::delivery::Delivery;
 use super::fair::Fair;
 use super::floods::Floods;
 use super::head::Head;
+use super::key_changes::{Need, Owed, others_of};
 use super::load::{LoadError, Loaded, Tiles, load, make_whole, read_head};
 use super::publish::Publisher;
 use super::rates::ReleaseRates;
@@ -69,10 +70,10 @@ pub struct Settings {
 /// The committer.
 pub struct Committer {
     store: Box<dyn Store>,
-    shared: Shared,
+    pub(super) shared: Shared,
     head: Head,
     settings: Settings,
-    clock: Clock,
+    pub(super) clock: Clock,
     codes: SecurityCodes,
     floods: Floods,
     rates: ReleaseRates,
@@ -84,6 +85,12 @@ pub struct Committer {
     fenced: bool,
     /// Keys that were made and have no entry yet.
     unannounced: Vec<KeyName>,
+    /// What else was done to keys and has no entry yet.
+    pub(super) owed: Vec<Owed>,
+    /// What the keyring did for the round that is being judged.
+    pub(super) granted: Option<Need>,
+    /// When keys near their last day were looked for.
+    pub(super) last_look_ahead_ms: Option<u64>,
     /// Wall and monotonic time when they were last seen in step.
     in_step: (Timestamp, u64),
     clock_suspect: bool,
@@ -94,13 +101,15 @@ pub struct Committer {
 type Judged = (Vec<Withheld<Result<Done, Refusal>>>, Durable);
 
 /// Why a round was not committed.
-enum Failed {
+pub(super) enum Failed {
     /// Try again from the start.
     Again,
     /// Answer every caller with this.
     Refuse(Refusal),
     /// The same; and nobody knows yet whether the round is durable.
     Unknown(Refusal),
+    /// The keyring has something to do first; then try again.
+    Keyring(Need),
 }
 
 impl Committer {
@@ -129,6 +138,9 @@ impl Committer {
             watchdog: Watchdog::new(),
             fenced: false,
             unannounced: Vec::new(),
+            owed: Vec::new(),
+            granted: None,
+            last_look_ahead_ms: None,
             clock_suspect: false,
             // Nothing is destroyed in the first hour: a clock that is wrong at the start has that
             // long to be put right.
@@ -151,7 +163,13 @@ impl Committer {
     pub fn round(&mut self, asks: Vec<Ask>) {
         let mut together = Vec::with_capacity(asks.len());
         for ask in asks {
-            let alone = matches!(ask.work, Work::Admin(_));
+            let alone = match &ask.work {
+                Work::Admin(_) => true,
+                // The vault's own rows have one writer a round.
+                Work::Rewrap(Rewrap::Rows(stale)) => !stale.others.is_empty(),
+                Work::Rewrap(_) => true,
+                _ => false,
+            };
             if alone && !together.is_empty() {
                 self.run(std::mem::take(&mut together));
             }
@@ -178,6 +196,7 @@ impl Committer {
         if let Err(refusal) = self.may_write() {
             return answer_all(asks, &refusal);
         }
+        self.granted = None;
         for attempt in 0..ATTEMPTS_MAX {
             let watched = self.watchdog.begin(self.clock.monotonic_ms());
             let outcome = self.attempt(&asks);
@@ -190,6 +209,11 @@ impl Committer {
                     return self.delivery.deliver(answers.collect());
                 }
                 Err(Failed::Again) => tracing::debug!(attempt, "the round is judged again"),
+                Err(Failed::Keyring(need)) => {
+                    if let Err(refusal) = self.grant(need) {
+                        return answer_all(asks, &refusal);
+                    }
+                }
                 Err(Failed::Refuse(refusal) | Failed::Unknown(refusal)) => {
                     return answer_all(asks, &refusal);
                 }
@@ -229,6 +253,7 @@ impl Committer {
         let step = self.clock_step();
         let now = step.now;
         self.ensure_keys(asks, now)?;
+        self.look_ahead(&step)?;
         self.destroy_ended_keys(&step)?;
 
         let shared = self.shared.clone();
@@ -241,13 +266,18 @@ impl Committer {
             .iter()
             .flat_map(|ask| transactions_of(ask, &ring, now))
             .collect();
-        let keys: Vec<Vec<u8>> = ids.iter().map(|id| transaction_key(*id)).collect();
-        let rows = match round.read_many(&keys) {
+        let mut keys: Vec<Vec<u8>> = ids.iter().map(|id| transaction_key(*id)).collect();
+        keys.extend(asks.iter().flat_map(others_of).cloned());
+        let mut rows = match round.read_many(&keys) {
             Ok(rows) => rows,
             Err(error) => return Err(fence(&mut self.fenced, &error.to_string())),
         };
 
+        let others = rows.split_off(ids.len());
+        let others = keys.drain(ids.len()..).zip(others);
         let around = Surroundings {
+            granted: self.granted.as_ref(),
+            others: others.filter_map(|(key, row)| Some((key, row?))).collect(),
             ring: &ring,
             registry: shared.registry.load_full(),
             head: &self.head,
@@ -267,16 +297,24 @@ impl Committer {
             .any(|ask| matches!(ask.work, Work::Note(Note::EpochOpened(_))));
         if !opens_epoch {
             batch.announce(&self.unannounced, &step);
+            batch.announce_owed(&self.owed);
         }
         let results: Vec<_> = asks.iter().map(|ask| batch.decide(ask)).collect();
         if opens_epoch {
             batch.announce(&self.unannounced, &step);
+            batch.announce_owed(&self.owed);
+        }
+        if let Some(need) = batch.needs.take() {
+            return Err(Failed::Keyring(need));
+        }
+        if batch.broken.is_some() && ring.is_low() {
+            return Err(Failed::Keyring(Need::Seals));
         }
         if let Some(what) = batch.broken.take() {
             tracing::error!(alarm = "keys", what, "a round failed");
             return Err(Failed::Refuse(Refusal::Unavailable("a key is missing")));
         }
-        if batch.entries.is_empty() && batch.writes.is_empty() {
+        if batch.is_empty() {
             // Nothing to make durable: looked at only, and denied past the rate of entries.
             return Ok((results, Durable::attest()));
         }
@@ -311,6 +349,7 @@ impl Committer {
         };
         let writes = match write_set(&mut batch, &tree, &staged, &head, &ring) {
             Ok(writes) => writes,
+            Err(_) if ring.is_low() => return Err(Failed::Keyring(Need::Seals)),
             Err(what) => {
                 tracing::error!(alarm = "round", what, "a round could not be written");
                 return Err(Failed::Refuse(Refusal::Unavailable(
@@ -429,6 +468,7 @@ impl Committer {
             }
         }
         self.unannounced.clear();
+        self.owed.clear();
         self.clock_suspect = step.suspect;
         self.in_step = step.in_step;
         self.head = head.clone();
@@ -442,7 +482,7 @@ impl Committer {
     /// goes on from where it was last in step: otherwise one entry under a clock that was set a
     /// year ahead would keep effective time there, and end every key that is due by then. It never
     /// falls below the last entry's.
-    fn clock_step(&self) -> ClockStep {
+    pub(super) fn clock_step(&self) -> ClockStep {
         let (wall, monotonic) = (self.clock.now(), self.clock.monotonic_ms());
         let expected = self.in_step.0.plus_ms(monotonic - self.in_step.1);
         let off_ms = wall.0.abs_diff(expected.0);
@@ -549,8 +589,10 @@ impl Committer {
             .and_then(|()| ring.destroy(&ids, now));
         match destroyed {
             Ok(()) => {
-                self.unannounced
-                    .extend(ended.into_iter().map(|(_, name, _)| name));
+                // All generations of a name end together, with one entry.
+                let mut names: Vec<_> = ended.into_iter().map(|(_, name, _)| name).collect();
+                names.dedup();
+                self.unannounced.extend(names);
             }
             Err(error) => tracing::error!(alarm = "keyring", %error, "a key can't be destroyed"),
         }
@@ -659,7 +701,7 @@ pub(super) struct ClockStep {
     pub changed: bool,
     pub off_ms: u64,
     /// The effective time.
-    now: Timestamp,
+    pub(super) now: Timestamp,
     in_step: (Timestamp, u64),
 }
 
@@ -698,7 +740,7 @@ impl Batch<'_> {
         }
     }
 
-    fn owe(&mut self, entry: &mut Entry) {
+    pub(super) fn owe(&mut self, entry: &mut Entry) {
         if let Err(No::Keys(what)) = self.enter(entry) {
             self.broken = Some(what);
         }
@@ -757,6 +799,11 @@ fn write_set(
         batch.entries.iter().map(|e| (&e.leaf, e.sealed.as_slice())),
     )
     .map_err(|e| say(&e))?;
+    for (key, page) in std::mem::take(&mut batch.pages) {
+        writes
+            .put(key, StoredValue::Public(page))
+            .map_err(|e| say(&e))?;
+    }
     for page in pages {
         writes
             .put(

@@ -22,6 +22,7 @@ mod gate;
 mod hashing;
 mod head;
 mod inventory;
+mod key_changes;
 mod load;
 mod open;
 mod open_transaction;
@@ -35,6 +36,7 @@ mod requests;
 #[cfg(feature = "fault-injection")]
 pub mod reread;
 mod reseal;
+mod rewrap;
 mod rows;
 mod sessions;
 mod state;
@@ -59,6 +61,7 @@ pub use proofs::IssuedReceipt;
 pub use publish::Published;
 pub use registry::{Change, Pending, Registry};
 pub use reseal::ResealError;
+pub use rewrap::RewrapStatus;
 pub use sessions::Sessions;
 pub use together::Answers;
 
@@ -99,6 +102,7 @@ pub struct Vault {
     logins: Mutex<HashMap<PrincipalId, Arc<tokio::sync::Mutex<()>>>>,
     exports: Arc<Mutex<HashMap<PrincipalId, usize>>>,
     threads: Mutex<Option<Threads>>,
+    rewrapper: Mutex<rewrap::Rewrapper>,
 }
 
 struct Threads {
@@ -125,6 +129,12 @@ impl Vault {
         keys_lock: std::fs::File,
     ) -> std::io::Result<Vault> {
         let (queue, turns) = mpsc::channel(limits::QUEUE_COMMANDS_MAX);
+        let rewrapper = rewrap::Rewrapper::start(
+            &queue,
+            shared.clone(),
+            Arc::clone(&reader),
+            house.clock.clone(),
+        )?;
         watchdog::Watchdog::watch(&committer.watchdog(), house.clock.clone())?;
         let committing = std::thread::Builder::new()
             .name("committer".to_owned())
@@ -152,6 +162,7 @@ impl Vault {
                 publishing,
                 _keys_lock: keys_lock,
             })),
+            rewrapper: Mutex::new(rewrapper),
         })
     }
 
@@ -250,6 +261,22 @@ impl Vault {
         answer.await.unwrap_or(Err(Refusal::Sealed))
     }
 
+    /// How far re-wrapping is.
+    pub fn rewrapping(&self) -> RewrapStatus {
+        self.rewrapper().status()
+    }
+
+    /// Has re-wrapping look at once whether there is something to do.
+    pub fn look_for_rewraps(&self) {
+        self.rewrapper().look();
+    }
+
+    fn rewrapper(&self) -> std::sync::MutexGuard<'_, rewrap::Rewrapper> {
+        self.rewrapper
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Lets the committer do its housekeeping. Called once a second; never waits.
     pub fn tick(&self) {
         let _ = self.queue.try_send(Turn::Tick);
@@ -314,6 +341,8 @@ impl Vault {
         };
         // From here on a reader that fails is told that the vault is closing.
         self.closed.store(true, Ordering::SeqCst);
+        // The rest of a re-wrap is done after the next start.
+        self.rewrapper().stop();
         let (reply, _answer) = oneshot::channel();
         let last = Turn::Stop(Box::new(Ask {
             caller: by,

@@ -4,6 +4,7 @@
 use crate::clock::Timestamp;
 use crate::codec::{Malformed, Reader, Writer};
 use crate::ids::{ActionId, PrincipalId, Site};
+use crate::keys::KeyId;
 use crate::policy::{Allowance, AllowanceKey, Denial, Principal, Role, Terms};
 use crate::secret::SecretBuffer;
 use sha2::{Digest, Sha256};
@@ -30,6 +31,8 @@ pub enum Change {
     Allow(AllowanceKey, Option<Allowance>),
     /// Let tokens from before the restore that opened this epoch be redeemed again.
     ConfirmRestore(u32),
+    /// Declare a key compromised: its number, and its name and generation for who reads it.
+    Compromise(KeyId, String),
 }
 
 impl Change {
@@ -57,6 +60,9 @@ impl Change {
             ),
             Change::ConfirmRestore(epoch) => format!(
                 "redeem tokens from before the restore that opened epoch {epoch}: uses counted after the backup are forgotten"
+            ),
+            Change::Compromise(_, label) => format!(
+                "declare key {label} compromised: it seals nothing any more, what lies under it is sealed anew, and it is destroyed; backups from before can't be restored in full any more"
             ),
             Change::Allow(key, None) => format!(
                 "no longer allow portal {} to name processor {} on {}",
@@ -88,6 +94,11 @@ impl Pending {
             }
             Change::ConfirmRestore(epoch) => {
                 w.u8(3).bytes(&epoch.to_be_bytes());
+            }
+            Change::Compromise(key, label) => {
+                let mut content = Writer::with_capacity(64);
+                content.u32(key.0).str(label);
+                w.u8(16).bytes(content.as_slice());
             }
         }
         w.finish()
@@ -128,6 +139,12 @@ impl Pending {
                 let epoch = r.u32()?;
                 r.end()?;
                 Change::ConfirmRestore(epoch)
+            }
+            16 => {
+                let mut r = Reader::new(content);
+                let (key, label) = (KeyId(r.u32()?), r.str()?.to_owned());
+                r.end()?;
+                Change::Compromise(key, label)
             }
             _ => return Err(Malformed::new("pending action: unknown kind")),
         };

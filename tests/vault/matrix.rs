@@ -45,7 +45,10 @@ fn callers(rpc: Rpc) -> &'static str {
         | Rpc::SetAllowance
         | Rpc::ApproveAction
         | Rpc::TakeBackup
-        | Rpc::ConfirmRestore => "O",
+        | Rpc::ConfirmRestore
+        | Rpc::RotateKey
+        | Rpc::RewrapKeys
+        | Rpc::CompromiseKey => "O",
         Rpc::ListPrincipals | Rpc::GetPrincipal | Rpc::ListAllowances | Rpc::ListKeys => "AO",
     }
 }
@@ -347,7 +350,7 @@ fn two_operators_are_needed_for_what_could_let_an_accomplice_in() {
     for rpc in Rpc::ALL.iter().copied() {
         let wanted = matches!(
             rpc,
-            Rpc::CreatePrincipal | Rpc::SetAllowance | Rpc::ConfirmRestore
+            Rpc::CreatePrincipal | Rpc::SetAllowance | Rpc::ConfirmRestore | Rpc::CompromiseKey
         );
         assert_eq!(
             payvault::policy::rule(rpc).two_operators,

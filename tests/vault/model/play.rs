@@ -653,7 +653,11 @@ fn entry_of(done: &Done) -> Option<u64> {
         | Done::Noted { entry }
         | Done::Closed { entry, .. } => Some(*entry),
         Done::Redeemed(got) => Some(got.entry),
-        Done::Got(_) | Done::Described(_) | Done::Pending(_) => None,
+        Done::Got(_)
+        | Done::Described(_)
+        | Done::Pending(_)
+        | Done::Keys { .. }
+        | Done::Rewrapped { .. } => None,
     }
 }
 

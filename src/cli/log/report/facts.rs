@@ -184,6 +184,11 @@ impl Facts {
             }
             Event::KeyCreated
             | Event::KeyDestroyed
+            | Event::KeyRotated
+            | Event::KeyRewrapStarted
+            | Event::KeyRewrapFinished
+            | Event::KeyCompromised
+            | Event::KeySupersededDestroyed
             | Event::Unsealed
             | Event::UnsealRefused
             | Event::Sealed => self.keys.add(entry),
