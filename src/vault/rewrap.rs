@@ -23,7 +23,7 @@ use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// Rows of one scan.
@@ -367,7 +367,7 @@ impl Worker {
     ) -> Result<(), Ended> {
         let (mut from, to) = (vec![space], vec![space + 1]);
         loop {
-            let began = Instant::now();
+            let began = self.clock.monotonic_ms();
             let rows = match self.reader.scan(&from, &to, SCAN_ROWS) {
                 Ok(rows) => rows,
                 Err(error) => {
@@ -388,12 +388,12 @@ impl Worker {
                 .filter(|(key, value)| is_under(key, value, under))
                 .map(|(key, _)| key)
                 .collect();
-            let mut waited = began.elapsed();
+            let mut waited = self.since(began);
             for some in stale.chunks(limits::REWRAP_ROWS_MAX) {
                 self.pause(waited.min(PAUSE_MAX))?;
-                let began = Instant::now();
+                let began = self.clock.monotonic_ms();
                 self.ask(|| Rewrap::Rows(stale_rows(some)))?;
-                waited = began.elapsed();
+                waited = self.since(began);
             }
             self.pause(waited.min(PAUSE_MAX))?;
             self.say(|status| status.permille = whole(within));
@@ -453,6 +453,10 @@ impl Worker {
             }
             self.pause(AGAIN)?;
         }
+    }
+
+    fn since(&self, began_ms: u64) -> Duration {
+        Duration::from_millis(self.clock.monotonic_ms().saturating_sub(began_ms))
     }
 
     /// Waits so long, or until it is told something.

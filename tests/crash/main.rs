@@ -19,6 +19,7 @@ mod hostile;
 mod import;
 mod orders;
 mod power;
+mod rotate;
 mod size;
 mod wire;
 
