@@ -129,6 +129,24 @@ pub const SEAL_FILE_BYTES_MAX: usize = 64 << 10;
 /// Keys that a keyring holds, destroyed ones (which only name themselves) included: six a day for
 /// more than 40 years.
 pub const KEYS_MAX: usize = 100_000;
+/// Seals that a key may make (NIST SP 800-38D, 8.3, has 2^32 for random nonces); then the next
+/// generation comes. Values are sealed under keys derived from it, each of which makes far fewer: all
+/// of them together are counted.
+pub const KEY_SEALS_MAX: u64 = 1 << 31;
+/// Seals that are reserved, durably, at a time.
+pub const KEY_SEALS_RESERVED: u64 = 1 << 20;
+/// What a key of an earlier version, whose seals nobody counted, is taken to have made.
+pub const KEY_SEALS_UNCOUNTED: u64 = 1 << 30;
+/// Seals that one round makes under one key, at the most: rows, entries, redo record and head.
+pub const ROUND_SEALS_MAX: u64 = 4 * ROUND_ROWS_MAX as u64;
+/// So long before a key's last day the next generation comes.
+pub const KEY_ROTATES_AHEAD_MS: u64 = 30 * crate::clock::DAY_MS;
+/// Rows that one command seals anew: a small part of a round.
+pub const REWRAP_ROWS_MAX: usize = 64;
+/// Keys that one call may rotate.
+pub const KEYS_ROTATED_AT_ONCE_MAX: usize = 1_000;
+/// A re-wrap that met rows which don't open begins again after this.
+pub const REWRAP_AGAIN_MS: u64 = 10 * 60 * 1000;
 /// Keys in one message of their list.
 pub const KEYS_LISTED_AT_ONCE: usize = 100;
 /// Bytes of the keyring's file.

@@ -243,6 +243,11 @@ pub fn of_denial(denial: Denial) -> Status {
             "the vault is not configured for this",
             None,
         ),
+        D::KeyState => (
+            Code::FailedPrecondition,
+            "the key's kind, state or period does not allow it: ListKeys says what they are",
+            None,
+        ),
         D::WrongSeal => (
             Code::FailedPrecondition,
             "the vault's seal is of another kind: GetStatus says which",

@@ -30,6 +30,13 @@ pub enum KeysCommand {
     Verify(super::log::verify::VerifyArgs),
     /// List the keys, one a line
     List(ListArgs),
+    /// Begin the next generation of a key; what lies under the earlier one still opens
+    Rotate(super::rotate::RotateArgs),
+    /// Seal what lies under earlier keys anew, beside callers, and show how far it is
+    Rewrap(super::rotate::RewrapArgs),
+    /// Declare a key compromised: it seals nothing any more, is replaced, and is destroyed. Takes
+    /// two operators
+    Compromise(super::rotate::CompromiseArgs),
     /// Show all that an assessor asks for: the seal, and each key's purpose, algorithm, strength,
     /// state and dates
     Inventory(ListArgs),
@@ -186,6 +193,9 @@ pub async fn run(command: KeysCommand, output: Output) -> Result<(), CliError> {
         KeysCommand::List(args) => (args, false),
         KeysCommand::Inventory(args) => (args, true),
         KeysCommand::Receipt(args) => return super::erasure::fetch(args, output).await,
+        KeysCommand::Rotate(args) => return super::rotate::rotate(args, output).await,
+        KeysCommand::Rewrap(args) => return super::rotate::rewrap(args, output).await,
+        KeysCommand::Compromise(args) => return super::rotate::compromise(args, output).await,
         KeysCommand::Reseal(_) | KeysCommand::Verify(_) => return Ok(()),
     };
     let mut client = args.connection.read()?.open_as_person().await?;
@@ -216,7 +226,12 @@ pub async fn run(command: KeysCommand, output: Output) -> Result<(), CliError> {
                 _ => ("until", &key.not_after_encrypt),
             };
             let (name, when) = (numbered(key), moment::text(when.as_ref()));
-            writeln!(out, "{name:<28}{:<21}{word} {when}", state_of(key))
+            let more = match (key.compromised, key.clear) {
+                (true, _) => ", compromised",
+                (_, true) => ", nothing lies under it",
+                _ => "",
+            };
+            writeln!(out, "{name:<28}{:<21}{word} {when}{more}", state_of(key))
         }),
         true => inventory(&seal, generation, &keys, out),
     })
@@ -264,6 +279,9 @@ fn key_document(key: &proto::Key) -> serde_json::Value {
         "created_at": moment::text(key.created_at.as_ref()),
         "not_after_encrypt": moment::text(key.not_after_encrypt.as_ref()),
         "not_after_decrypt": moment::text(key.not_after_decrypt.as_ref()),
+        "compromised": key.compromised,
+        "clear": key.clear,
+        "seals_reserved": key.seals_reserved,
     })
 }
 
@@ -296,6 +314,15 @@ fn inventory(
         writeln!(out, "  made      {}", when(&key.created_at))?;
         writeln!(out, "  seals until  {}", when(&key.not_after_encrypt))?;
         writeln!(out, "  opens until  {}", when(&key.not_after_decrypt))?;
+        if key.seals_reserved > 0 {
+            writeln!(out, "  seals     at most {}", key.seals_reserved)?;
+        }
+        if key.compromised {
+            writeln!(out, "  COMPROMISED")?;
+        }
+        if key.clear {
+            writeln!(out, "  nothing lies under it")?;
+        }
     }
     Ok(())
 }

@@ -30,6 +30,7 @@ pub mod refused;
 pub mod report;
 pub mod restore;
 pub mod revoke;
+mod rotate;
 pub mod seal;
 pub mod serve;
 pub mod settings;
@@ -95,7 +96,7 @@ pub enum Command {
     Seal(seal::SealArgs),
     /// Open a sealed vault with its passphrase, or bring a custodian's share
     Unseal(seal::UnsealArgs),
-    /// List the keys; change the seal
+    /// List keys, follow them by new ones, seal rows anew; change the seal
     #[command(subcommand)]
     Keys(keys::KeysCommand),
     /// Enrol, list, show, disable principals; renew secrets
@@ -300,6 +301,10 @@ mod tests {
             "payvault keys reseal --to custodians --config c.toml --custodian cem=c.pem \
              --custodian dov=d.pem --threshold 2",
             "payvault keys reseal --to passphrase --config c.toml --new-passphrase-file new",
+            "payvault keys rotate",
+            "payvault keys rotate vault",
+            "payvault keys rewrap --no-wait",
+            "payvault keys compromise release/nl/20780#1",
             "payvault serve --config c.toml",
             "payvault check --config payvault.toml",
             "payvault dev --engine redb",

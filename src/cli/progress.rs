@@ -1,4 +1,4 @@
-//! How far a backup or restore is, for whoever watches: on stderr, only when that is a terminal.
+//! How far a backup, restore or re-wrap is, for whoever watches: on stderr, only when that is a terminal.
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
@@ -40,6 +40,18 @@ impl Progress {
             Some(_) => format!("{records} rows"),
             None => format!("{records} rows, {}", HumanBytes(bytes)),
         });
+    }
+
+    /// So many thousandths are done, and what there is to say of them.
+    pub fn is_through(&self, permille: u64, what: String) {
+        if self.bar.length().is_none() {
+            self.bar.set_length(1_000);
+            if let Ok(style) = ProgressStyle::with_template("{bar:40} {percent} % {msg}") {
+                self.bar.set_style(style);
+            }
+        }
+        self.bar.set_position(permille);
+        self.bar.set_message(what);
     }
 
     /// It is over.

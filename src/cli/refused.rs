@@ -114,6 +114,7 @@ impl Refused {
             "CREDENTIAL_TAKEN" => "Issue a certificate with another URI.",
             "NAME_TAKEN" => "Choose another name.",
             "UNKNOWN_PRINCIPAL" => "`payvault principal list` shows who is enrolled.",
+            "UNKNOWN_KEY" | "KEY_STATE" => "`payvault keys list` shows each key and its state.",
             "NOT_PENDING" => "`payvault status` lists what waits.",
             "NOT_TIED" => "Check transaction and token, and that the terms name this caller.",
             "PURPOSE_NOT_GRANTED" | "FIELD_NOT_GRANTED" => {

@@ -137,6 +137,9 @@ fn document(status: &proto::GetStatusResponse) -> Value {
     json["single_operator"] = json!(status.single_operator);
     json["warnings"] = json!(status.warnings);
     json["pending_actions"] = json!(pending);
+    if let Some(rewrap) = &status.rewrap {
+        json["rewrap"] = super::rotate::rewrap_document(rewrap);
+    }
     json
 }
 
@@ -159,6 +162,9 @@ fn words(status: &proto::GetStatusResponse, out: &mut dyn Write) -> io::Result<(
     writeln!(out, "store      {}", status.store)?;
     if status.single_operator {
         writeln!(out, "operators  ONE: can do everything alone")?;
+    }
+    if let Some(rewrap) = &status.rewrap {
+        writeln!(out, "rewrap     {}", super::rotate::in_words(rewrap))?;
     }
     for action in &status.pending_actions {
         let until = moment::text(action.expires_at.as_ref());

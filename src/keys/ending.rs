@@ -53,11 +53,8 @@ pub(super) fn commitment(
 /// Bytes of the largest note.
 pub(super) const NOTE_BYTES_MAX: usize = 4 + 8 + 1 + 32 + 8;
 
-/// Writes the notes behind the records; nothing when there are none.
+/// Writes the notes.
 pub(super) fn write(notes: &Notes, w: &mut Writer) {
-    if notes.is_empty() {
-        return;
-    }
     w.u32(notes.len() as u32);
     for (id, note) in notes {
         w.u32(id.0).u64(note.generation);
@@ -75,16 +72,13 @@ pub(super) fn write(notes: &Notes, w: &mut Writer) {
     }
 }
 
-/// Reads what is left behind the records: nothing, as earlier versions wrote it, or the notes.
+/// Reads the notes, or nothing behind the records, as earlier versions wrote it.
 pub(super) fn read(r: &mut Reader<'_>) -> Result<Notes, Malformed> {
     let mut notes = Notes::new();
     if r.remaining() == 0 {
         return Ok(notes);
     }
     let count = r.u32()?;
-    if count == 0 {
-        return Err(Malformed::new("no notes, but said"));
-    }
     for _ in 0..count {
         let id = KeyId(r.u32()?);
         let generation = r.u64()?;

@@ -129,6 +129,12 @@ pub fn seal_name(stored: &[u8]) -> Option<[u8; SEAL_NAME_BYTES]> {
     Frame::parse(stored).ok().map(|frame| frame.name())
 }
 
+/// The key that a sealed value, as it is stored, says it is under; `None` when it has not the shape
+/// of one.
+pub fn seal_key(stored: &[u8]) -> Option<KeyId> {
+    Frame::parse(stored).ok().map(|frame| KeyId(frame.key_id))
+}
+
 /// Why a value could not be sealed or opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
@@ -144,6 +150,9 @@ pub enum EnvelopeError {
     /// The key opens, but seals nothing any more.
     #[error("key {0} is not active")]
     NotActive(KeyId),
+    /// No reserved seal of the key is left: reserve more ([`Keyring::reserve`]) and seal again.
+    #[error("key {0} has no reserved seal left")]
+    Exhausted(KeyId),
     /// The key is for something else than values of this kind and site.
     #[error("key {0} has another purpose")]
     WrongPurpose(KeyId),
@@ -163,14 +172,18 @@ impl Keyring {
     ///
     /// # Errors
     /// [`EnvelopeError::NotActive`], [`DestroyedKey`](EnvelopeError::DestroyedKey),
-    /// [`UnknownKey`](EnvelopeError::UnknownKey), [`WrongPurpose`](EnvelopeError::WrongPurpose) or
-    /// [`TooLong`](EnvelopeError::TooLong).
+    /// [`UnknownKey`](EnvelopeError::UnknownKey), [`WrongPurpose`](EnvelopeError::WrongPurpose),
+    /// [`Exhausted`](EnvelopeError::Exhausted) or [`TooLong`](EnvelopeError::TooLong).
     pub fn seal(
         &self,
         key: KeyId,
         place: &Place<'_>,
         plaintext: &[u8],
     ) -> Result<Sealed, EnvelopeError> {
+        let record = self.live(key)?;
+        if record.state() == KeyState::Active && record.name().seals_rows() {
+            self.count(record)?;
+        }
         self.seal_with_nonce(key, place, plaintext, &random())
     }
 

@@ -7,8 +7,9 @@ use super::cipher::{self, NONCE_BYTES, TAG_BYTES};
 use super::ending::{self, Ending, KeyNote, NOTE_BYTES_MAX, Notes};
 use super::error::KeyError;
 use super::file;
+use super::lifecycle::Budget;
 use super::name::{KeyId, KeyName};
-use super::record::{Change, KeyRecord, KeyState, RECORD_BYTES_MAX, RECORD_BYTES_MIN};
+use super::record::{Change, KeyRecord, KeyState, Life, RECORD_BYTES_MAX, RECORD_BYTES_MIN};
 use super::seal::{Deliver, NewSeal, RootKey, SealFile, Unsealer};
 use super::wrap::{self, Slot};
 use crate::clock::Timestamp;
@@ -19,6 +20,7 @@ use crate::secret::{SecretBuffer, SecretBytes};
 use ed25519_dalek::SigningKey;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use zeroize::Zeroizing;
 
 /// The file's name.
@@ -47,15 +49,28 @@ pub struct Keyring {
     slot: Slot,
     /// False after a write of which it isn't known whether it holds.
     settled: bool,
+    /// How many seals a key may make, and how many are reserved at a time.
+    pub(super) budget: Budget,
+    /// Set when a key's reserved seals run low. Set from the start: what was reserved before counts
+    /// as used.
+    pub(super) low: AtomicBool,
 }
 
 /// What a write adds and changes, before it is durable.
 #[derive(Default)]
-struct Staged {
-    added: Vec<KeyRecord>,
-    changed: HashMap<KeyId, Change>,
+pub(super) struct Staged {
+    pub(super) added: Vec<KeyRecord>,
+    pub(super) changed: HashMap<KeyId, Change>,
+    pub(super) lives: HashMap<KeyId, Life>,
     /// Of the destroyed ones.
-    endings: HashMap<KeyId, Ending>,
+    pub(super) endings: HashMap<KeyId, Ending>,
+}
+
+impl Staged {
+    /// Whether it changes nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.changed.is_empty() && self.lives.is_empty()
+    }
 }
 
 impl Keyring {
@@ -89,6 +104,8 @@ impl Keyring {
             wrapping,
             slot,
             settled: true,
+            budget: Budget::of_this_process(),
+            low: AtomicBool::new(true),
         };
         let first = [
             KeyName::Vault,
@@ -174,6 +191,8 @@ impl Keyring {
             wrapping,
             slot,
             settled: false,
+            budget: Budget::of_this_process(),
+            low: AtomicBool::new(true),
         };
         Ok((keyring, unfinished))
     }
@@ -224,19 +243,7 @@ impl Keyring {
             if name.limits(now).not_after_encrypt <= now || !name.is_possible() {
                 return Err(KeyError::PeriodOver(*name));
             }
-            if self.records.len() + staged.added.len() >= limits::KEYS_MAX {
-                return Err(KeyError::Full);
-            }
-            let earlier = self.newest(name);
-            if let Some(earlier) = earlier.filter(|key| key.state() == KeyState::Active) {
-                let to = KeyState::DecryptOnly;
-                staged.changed.insert(earlier.id(), Change { to, now });
-            }
-            let generation = earlier.map_or(1, |key| key.generation() + 1);
-            let id = KeyId(self.next_id + staged.added.len() as u32);
-            let secret = SecretBytes::random();
-            let key = KeyRecord::new(id, *name, generation, secret, now);
-            staged.added.push(key);
+            self.stage_next(name, now, &mut staged)?;
             made.push(*name);
         }
         if !made.is_empty() {
@@ -244,6 +251,37 @@ impl Keyring {
             self.commit(staged, None)?;
         }
         Ok(made)
+    }
+
+    /// Stages the next generation of a name; the earlier one, if it is active, opens only then.
+    pub(super) fn stage_next(
+        &self,
+        name: &KeyName,
+        now: Timestamp,
+        staged: &mut Staged,
+    ) -> Result<KeyId, KeyError> {
+        if self.records.len() + staged.added.len() >= limits::KEYS_MAX {
+            return Err(KeyError::Full);
+        }
+        let earlier = self.newest(name);
+        if let Some(earlier) = earlier.filter(|key| key.state() == KeyState::Active) {
+            let to = KeyState::DecryptOnly;
+            staged.changed.insert(earlier.id(), Change { to, now });
+        }
+        let generation = earlier.map_or(1, |key| key.generation() + 1);
+        let id = KeyId(self.next_id + staged.added.len() as u32);
+        let dates = match generation {
+            1 => name.limits(now),
+            _ => name.limits_of_next(now),
+        };
+        let seals = match name.seals_rows() {
+            true => self.budget.block,
+            false => 0,
+        };
+        let secret = SecretBytes::random();
+        let key = KeyRecord::new(id, *name, generation, secret, dates, seals, now);
+        staged.added.push(key);
+        Ok(id)
     }
 
     /// A key's record.
@@ -368,7 +406,7 @@ impl Keyring {
     }
 
     /// Writes the keyring under a new wrapping key, and overwrites the old one.
-    fn renew(&mut self, staged: Staged) -> Result<(), KeyError> {
+    pub(super) fn renew(&mut self, staged: Staged) -> Result<(), KeyError> {
         let doing = "renewing the wrapping key";
         let fresh = SecretBytes::random();
         let free = self.slot.other();
@@ -397,6 +435,15 @@ impl Keyring {
         self.kek = SecretBytes::build(|_| ());
         self.wrapping = SecretBytes::build(|_| ());
         self.settled = false;
+    }
+
+    /// For tests only: lets a key make so many seals.
+    #[cfg(feature = "fault-injection")]
+    pub(super) fn set_seals(&mut self, id: KeyId, seals: u64) {
+        if let Ok(at) = self.records.binary_search_by_key(&id, KeyRecord::id) {
+            let life = self.records[at].life();
+            self.records[at].set_life(Life { seals, ..life });
+        }
     }
 
     /// Every key, destroyed ones included, in the order in which they were made.
@@ -462,7 +509,7 @@ impl Keyring {
         self.newest.get(name).map(|at| &self.records[*at])
     }
 
-    fn stage_change(
+    pub(super) fn stage_change(
         &self,
         ids: &[KeyId],
         to: KeyState,
@@ -478,7 +525,7 @@ impl Keyring {
         Ok(staged)
     }
 
-    fn require_settled(&self) -> Result<(), KeyError> {
+    pub(super) fn require_settled(&self) -> Result<(), KeyError> {
         if self.settled {
             Ok(())
         } else {
@@ -488,7 +535,7 @@ impl Keyring {
 
     /// Writes the file as it will be with `staged`, one generation up, under the wrapping key or a
     /// fresh one; memory follows once the file is durable.
-    fn commit(
+    pub(super) fn commit(
         &mut self,
         staged: Staged,
         fresh: Option<(SecretBytes<32>, Slot)>,
@@ -524,6 +571,11 @@ impl Keyring {
                 self.records[at].apply(change);
             }
         }
+        for (id, life) in staged.lives {
+            if let Ok(at) = self.records.binary_search_by_key(&id, KeyRecord::id) {
+                self.records[at].set_life(life);
+            }
+        }
         for record in staged.added {
             self.newest.insert(record.name(), self.records.len());
             self.records.push(record);
@@ -544,7 +596,8 @@ impl Keyring {
 
     fn encode(&self, staged: &Staged) -> Zeroizing<Vec<u8>> {
         let count = self.records.len() + staged.added.len();
-        let mut w = Writer::with_capacity(12 + count * (RECORD_BYTES_MAX + NOTE_BYTES_MAX));
+        let each = RECORD_BYTES_MAX + NOTE_BYTES_MAX + Life::BYTES;
+        let mut w = Writer::with_capacity(16 + count * each);
         w.u32(self.next_id + staged.added.len() as u32)
             .u32(count as u32);
         for record in &self.records {
@@ -553,7 +606,11 @@ impl Keyring {
         for record in &staged.added {
             record.write(&mut w, None);
         }
-        ending::write(&self.notes_after(staged), &mut w);
+        let lives = self.records.iter().chain(&staged.added).map(|record| {
+            let staged = staged.lives.get(&record.id()).copied();
+            (record.id(), staged.unwrap_or(record.life()))
+        });
+        write_more(&self.notes_after(staged), lives, &mut w);
         w.finish()
     }
 }
@@ -659,12 +716,48 @@ fn decode(content: &[u8]) -> Result<(u32, Vec<KeyRecord>, Notes), Malformed> {
         last = record.id();
         records.push(record);
     }
+    let said = r.remaining() > 0;
     let notes = ending::read(&mut r)?;
+    if r.remaining() > 0 {
+        read_lives(&mut r, &mut records)?;
+    } else if said && notes.is_empty() {
+        return Err(Malformed::new("no notes, but said"));
+    }
     r.end()?;
     if notes.keys().any(|id| id.0 >= next_id) {
         return Err(Malformed::new("a note of a key that isn't there"));
     }
     Ok((next_id, records, notes))
+}
+
+/// What is known of keys beyond their records: notes, then lives, each a line for every key of which
+/// something is. Nothing at all when there is neither, as earlier versions wrote it.
+fn write_more(notes: &Notes, lives: impl Iterator<Item = (KeyId, Life)>, w: &mut Writer) {
+    let lives: Vec<_> = lives.filter(|(_, life)| *life != Life::default()).collect();
+    if !notes.is_empty() || !lives.is_empty() {
+        ending::write(notes, w);
+    }
+    if !lives.is_empty() {
+        w.u32(lives.len() as u32);
+        lives.into_iter().for_each(|(id, life)| life.write(id, w));
+    }
+}
+
+fn read_lives(r: &mut Reader<'_>, records: &mut [KeyRecord]) -> Result<(), Malformed> {
+    let wrong = Malformed::new("lives of keys are not those of its keys, in order");
+    let count = r.u32()? as usize;
+    if count == 0 || count > records.len() {
+        return Err(wrong);
+    }
+    let mut last = KeyId(0);
+    for _ in 0..count {
+        let (id, life) = Life::read(r)?;
+        let at = records.binary_search_by_key(&id, KeyRecord::id);
+        let at = at.ok().filter(|_| id > last).ok_or(wrong)?;
+        records[at].restore_life(life);
+        last = id;
+    }
+    Ok(())
 }
 
 /// The content, read and written again.
@@ -676,7 +769,8 @@ pub(super) fn reread(content: &[u8]) -> Result<SecretBuffer, Malformed> {
     for record in &records {
         record.write(&mut w, None);
     }
-    ending::write(&notes, &mut w);
+    let lives = records.iter().map(|record| (record.id(), record.life()));
+    write_more(&notes, lives, &mut w);
     Ok(w.finish())
 }
 
@@ -699,7 +793,8 @@ impl Keyring {
         for record in &self.records {
             record.write(&mut w, None);
         }
-        ending::write(&self.notes, &mut w);
+        let lives = self.records.iter().map(|one| (one.id(), one.life()));
+        write_more(&self.notes, lives, &mut w);
         w.finish()
     }
 }
@@ -1111,7 +1206,7 @@ mod tests {
         let mut order = content.to_vec();
         order[8..12].copy_from_slice(&2u32.to_be_bytes());
         assert!(decode(&order).is_err(), "the same id twice");
-        // Without its notes it is as earlier versions wrote it.
+        // Without its notes and lives it is as earlier versions wrote it.
         let mut records = Writer::with_capacity(1 << 10);
         records
             .u32(keyring.next_id)
@@ -1119,10 +1214,19 @@ mod tests {
         for record in &keyring.records {
             record.write(&mut records, None);
         }
-        let noteless = records.as_slice().len();
-        assert!(decode(&content[..noteless]).is_ok_and(|(_, _, notes)| notes.is_empty()));
-        for length in (0..content.len()).filter(|length| *length != noteless) {
+        let bare = records.as_slice().len();
+        assert!(decode(&content[..bare]).is_ok_and(|(_, _, notes)| notes.is_empty()));
+        // The lives of its four keys that seal rows stand last, and may be absent.
+        let lives = 4 + keyring.list().filter(|k| k.name().seals_rows()).count() * Life::BYTES;
+        let whole = [bare, content.len() - lives];
+        for length in (0..content.len()).filter(|length| !whole.contains(length)) {
             assert!(decode(&content[..length]).is_err(), "cut at {length}");
+        }
+        let at = content.len() - lives;
+        for (wrong, value) in [(at + 3, 0), (at + 3, 9), (at + 7, 99), (at + 8, 8)] {
+            let mut changed = content.to_vec();
+            changed[wrong] = value;
+            assert!(decode(&changed).is_err(), "{wrong}: {value}");
         }
     }
 

@@ -76,7 +76,11 @@ pub(super) struct Limits {
 /// NIST SP 800-57 part 1, 5.3.6: symmetric data keys encrypt for at most two years …
 const ENCRYPT_MS: u64 = 2 * 365 * DAY_MS;
 /// … and decrypt for at most three more.
-const DECRYPT_MS: u64 = ENCRYPT_MS + 3 * 365 * DAY_MS;
+const DECRYPT_MS: u64 = ENCRYPT_MS + OPEN_MS;
+/// So long after it last sealed a key still opens.
+pub(super) const OPEN_MS: u64 = 3 * 365 * DAY_MS;
+/// So long a later key of a past month has to seal that month's entries anew.
+const REWRAP_MS: u64 = 30 * DAY_MS;
 /// Entries of a month are still written so long after its end: by effective time, which may stand
 /// still after a jump of the clock.
 const LOG_GRACE_MS: u64 = 2 * DAY_MS;
@@ -126,6 +130,35 @@ impl KeyName {
             not_after_encrypt: encrypt,
             not_after_decrypt: decrypt,
         }
+    }
+
+    /// The same for a key after the first: one of a month that is past seals that month's entries
+    /// anew, and has [`REWRAP_MS`] for it.
+    pub(super) fn limits_of_next(&self, now: Timestamp) -> Limits {
+        let limits = self.limits(now);
+        match self {
+            KeyName::Log { .. } => Limits {
+                not_after_encrypt: limits.not_after_encrypt.max(now.plus_ms(REWRAP_MS)),
+                ..limits
+            },
+            _ => limits,
+        }
+    }
+
+    /// Whether rows of the store lie under keys of this name: their seals are counted, and they can
+    /// be sealed anew.
+    pub fn seals_rows(&self) -> bool {
+        matches!(
+            self,
+            KeyName::Release { .. } | KeyName::Log { .. } | KeyName::Vault
+        )
+    }
+
+    /// Whether an operator may begin its next generation at any time. `replay` and `collect` keys
+    /// are needed as they are by what was handed out under them, and end within days; signing keys
+    /// belong to their documents and to the ledger's epoch.
+    pub fn rotates(&self) -> bool {
+        self.seals_rows() || matches!(self, KeyName::Fingerprint { .. } | KeyName::Backup)
     }
 
     /// Whether it is a bucket: bound to a period, and destroyed with it as a matter of course. The

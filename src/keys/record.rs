@@ -2,11 +2,12 @@
 
 use super::cipher::Deriver;
 use super::error::KeyError;
-use super::name::{KeyId, KeyName};
+use super::name::{KeyId, KeyName, Limits};
 use crate::clock::Timestamp;
 use crate::codec::{Malformed, Reader, Writer};
 use crate::limits;
 use crate::secret::SecretBytes;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where a key is in its life. It goes on only, with one exception: a destruction that is pending
 /// may be called off, which makes the key decrypt-only.
@@ -62,6 +63,52 @@ pub struct KeyRecord {
     not_after_decrypt: Timestamp,
     /// `None` when destroyed.
     secret: Option<KeySecret>,
+    life: Life,
+    /// Seals made, of those that are reserved. After a start all reserved ones count as made.
+    used: AtomicU64,
+}
+
+/// What is known of a key beyond its record (`docs/format.md` §8, "lives").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Life {
+    /// Somebody else may have it. Never taken back.
+    pub(super) compromised: bool,
+    /// What lies under it is to be sealed anew.
+    pub(super) rewrap: bool,
+    /// No live row lies under it.
+    pub(super) clear: bool,
+    /// Seals that it may have made: reserved, durably, before they are made. 0 when nobody counted.
+    pub(super) seals: u64,
+}
+
+impl Life {
+    /// Bytes of a key's line.
+    pub(super) const BYTES: usize = 4 + 1 + 8;
+
+    /// Writes the key's line.
+    pub(super) fn write(self, id: KeyId, w: &mut Writer) {
+        let flags =
+            u8::from(self.compromised) | u8::from(self.rewrap) << 1 | u8::from(self.clear) << 2;
+        w.u32(id.0).u8(flags).u64(self.seals);
+    }
+
+    /// Reads a key's line.
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<(KeyId, Life), Malformed> {
+        let id = KeyId(r.u32()?);
+        let flags = r.u8()?;
+        let life = Life {
+            compromised: flags & 1 != 0,
+            rewrap: flags & 2 != 0,
+            clear: flags & 4 != 0,
+            seals: r.u64()?,
+        };
+        if flags > 7 || life == Life::default() {
+            return Err(Malformed::new(
+                "a key's life says nothing, or what nobody knows",
+            ));
+        }
+        Ok((id, life))
+    }
 }
 
 /// The smallest record in bytes, for judging a count before memory is taken for it.
@@ -76,9 +123,10 @@ impl KeyRecord {
         name: KeyName,
         generation: u32,
         secret: SecretBytes<32>,
+        limits: Limits,
+        seals: u64,
         now: Timestamp,
     ) -> KeyRecord {
-        let limits = name.limits(now);
         KeyRecord {
             id,
             name,
@@ -88,7 +136,64 @@ impl KeyRecord {
             not_after_encrypt: limits.not_after_encrypt,
             not_after_decrypt: limits.not_after_decrypt,
             secret: Some(KeySecret::new(secret)),
+            life: Life {
+                seals,
+                ..Life::default()
+            },
+            used: AtomicU64::new(0),
         }
+    }
+
+    /// What is known of it beyond its record.
+    pub(super) fn life(&self) -> Life {
+        self.life
+    }
+
+    /// Takes over what became durable.
+    pub(super) fn set_life(&mut self, life: Life) {
+        self.life = life;
+    }
+
+    /// Takes over what was read: whatever was reserved counts as made.
+    pub(super) fn restore_life(&mut self, life: Life) {
+        self.life = life;
+        self.used = AtomicU64::new(life.seals);
+    }
+
+    /// Whether somebody else may have it.
+    pub fn is_compromised(&self) -> bool {
+        self.life.compromised
+    }
+
+    /// Whether no live row lies under it: known once a re-wrap went through all of them.
+    pub fn is_clear(&self) -> bool {
+        self.life.clear
+    }
+
+    /// Whether somebody, or its dates, asked for what lies under it to be sealed anew.
+    pub fn is_rewrap_asked(&self) -> bool {
+        self.life.rewrap
+    }
+
+    /// Seals that it may have made: reserved in blocks before they are made.
+    pub fn seals_reserved(&self) -> u64 {
+        self.life.seals
+    }
+
+    /// Reserved seals that are left.
+    pub(super) fn seals_left(&self) -> u64 {
+        self.life
+            .seals
+            .saturating_sub(self.used.load(Ordering::Relaxed))
+    }
+
+    /// Counts one seal; false when none is left.
+    pub(super) fn count_seal(&self) -> bool {
+        let counted = self.used.fetch_add(1, Ordering::Relaxed) < self.life.seals;
+        if !counted {
+            self.used.fetch_sub(1, Ordering::Relaxed);
+        }
+        counted
     }
 
     /// Its number.
@@ -256,6 +361,8 @@ impl KeyRecord {
             not_after_encrypt,
             not_after_decrypt,
             secret,
+            life: Life::default(),
+            used: AtomicU64::new(0),
         })
     }
 }

@@ -116,6 +116,18 @@ events! {
     ClockConfirmed = "clock_confirmed",
     /// The erasure of a transaction was asked for.
     ErasureRequested = "erasure_requested",
+    /// A key's name got its next generation, which the detail `key` names; the earlier one opens
+    /// only.
+    KeyRotated = "key_rotated",
+    /// What lies under earlier keys is to be sealed anew; the detail `key` names one.
+    KeyRewrapStarted = "key_rewrap_started",
+    /// No live row lies under the earlier key that the detail `key` names.
+    KeyRewrapFinished = "key_rewrap_finished",
+    /// A key was declared compromised; the detail `key` names it. It seals nothing any more.
+    KeyCompromised = "key_compromised",
+    /// An earlier key of a name was destroyed, under which no live row lay; the detail `key` names
+    /// it. Attests no erasure: the rows live on under a later key.
+    KeySupersededDestroyed = "key_superseded_destroyed",
 }
 
 /// The member of an entry's `detail` in which [`Event::KeyCreated`] and [`Event::KeyDestroyed`]
@@ -133,7 +145,7 @@ mod tests {
             assert_eq!(Event::parse(event.as_str()), Some(*event));
             assert!(codes.insert(event.as_str()));
         }
-        assert_eq!(codes.len(), 42);
+        assert_eq!(codes.len(), 47);
         assert_eq!(Event::parse("Redeemed"), None);
         assert_eq!(Event::parse(""), None);
     }

@@ -141,6 +141,23 @@ impl<'a> Page<'a> {
         Ok(Page { first, entries })
     }
 
+    /// The same page with other seals around the same entries, in their order.
+    ///
+    /// # Panics
+    /// When there are not as many of them as entries.
+    pub fn resealed(&self, sealed: &[Vec<u8>]) -> Vec<u8> {
+        assert_eq!(sealed.len(), self.entries.len(), "a seal for each entry");
+        let mut page = OpenPage::new(self.first);
+        for (entry, sealed) in self.entries.iter().zip(sealed) {
+            page.entries
+                .raw(&entry.leaf)
+                .raw(&entry.facets)
+                .bytes(sealed);
+            page.count += 1;
+        }
+        page.close().bytes
+    }
+
     /// The entry of that index, when it lies in this page.
     pub fn entry(&self, index: u64) -> Option<&PageEntry<'a>> {
         let place = usize::try_from(index.checked_sub(self.first)?).ok()?;

@@ -72,7 +72,7 @@ pub enum Denial {
     NotApplicable,
     /// The action is not, or no longer, pending.
     NotPending,
-    /// No key has this name.
+    /// The vault has no such key, or it was destroyed.
     UnknownKey,
     /// The key was not destroyed.
     NotErased,
@@ -88,6 +88,8 @@ pub enum Denial {
     RestoreUnconfirmed,
     /// The vault is not configured for this.
     NotConfigured,
+    /// The key's kind or state does not allow it.
+    KeyState,
 
     /// The vault's seal is of another kind, and is opened otherwise.
     WrongSeal,
@@ -150,6 +152,7 @@ impl Denial {
             Denial::Integrity => "INTEGRITY",
             Denial::RestoreUnconfirmed => "RESTORE_UNCONFIRMED",
             Denial::NotConfigured => "NOT_CONFIGURED",
+            Denial::KeyState => "KEY_STATE",
             Denial::WrongSeal => "WRONG_SEAL",
             Denial::ShareDamaged => "SHARE_DAMAGED",
             Denial::ShareForeign => "SHARE_FOREIGN",

@@ -126,12 +126,16 @@ pub const fn rule(rpc: Rpc) -> Rule {
         | Rpc::RotateSecret
         | Rpc::ApproveAction
         | Rpc::TakeBackup
-        | Rpc::EraseTransaction => human(OPERATOR),
-        Rpc::CreatePrincipal | Rpc::SetAllowance | Rpc::ConfirmRestore | Rpc::ConfirmClock => {
-            Rule {
-                two_operators: true,
-                ..human(OPERATOR)
-            }
-        }
+        | Rpc::EraseTransaction
+        | Rpc::RotateKey
+        | Rpc::RewrapKeys => human(OPERATOR),
+        Rpc::CreatePrincipal
+        | Rpc::SetAllowance
+        | Rpc::ConfirmRestore
+        | Rpc::ConfirmClock
+        | Rpc::CompromiseKey => Rule {
+            two_operators: true,
+            ..human(OPERATOR)
+        },
     }
 }

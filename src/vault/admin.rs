@@ -3,6 +3,7 @@
 
 use super::batch::{Batch, Effect, No};
 use super::command::{Admin, Caller, Done, Note};
+use super::key_changes::Need;
 use super::registry::{Change, Pending, Registry};
 use super::rows::Row;
 use crate::clock::Timestamp;
@@ -92,6 +93,17 @@ impl Batch<'_> {
                 }
                 self.confirm_clock(entry)
             }
+            Admin::RotateKey(name) => self.rotate_key(caller, *name),
+            Admin::RewrapKeys => self.rewrap_keys(caller),
+            Admin::CompromiseKey(key) => {
+                self.admit(caller, Rpc::CompromiseKey)?;
+                let label = self.check_compromise(*key, entry)?;
+                let change = Change::Compromise(*key, label);
+                if let Some(done) = self.defer(caller, change, entry)? {
+                    return Ok(done);
+                }
+                self.compromise_key(*key, entry)
+            }
             Admin::Approve(id) => self.approve(caller, *id, entry),
             Admin::LoginTried(good) => self.login_tried(caller, *good, entry),
             Admin::LoggedOut => {
@@ -126,7 +138,7 @@ impl Batch<'_> {
     }
 
     /// Keeps a change for a second operator, when the vault has two.
-    fn defer(
+    pub(super) fn defer(
         &mut self,
         caller: &Caller,
         change: Change,
@@ -197,6 +209,10 @@ impl Batch<'_> {
             }
             Change::ConfirmRestore(epoch) => self.check_restored(*epoch)?,
             Change::ConfirmClock(off_ms) => self.check_clock(*off_ms)?,
+            Change::Compromise(key, _) => {
+                self.check_compromise(*key, entry)?;
+                self.require(Need::Compromise(*key))?;
+            }
         }
         let mut registry = Registry::clone(&self.registry);
         registry.settle(&id);
@@ -226,6 +242,11 @@ impl Batch<'_> {
             Change::ConfirmClock(_) => {
                 act.event = Event::ClockConfirmed;
                 self.confirm_clock(&mut act)?;
+            }
+            Change::Compromise(key, label) => {
+                act.event = Event::KeyCompromised;
+                act.detail.insert(crate::ledger::DETAIL_KEY, label);
+                self.compromise_key(key, &mut act)?;
             }
         }
         Ok(Done::Noted { entry: approval })
@@ -539,6 +560,8 @@ impl Batch<'_> {
             .find(&KeyName::Vault, self.now)
             .ok_or_else(|| No::Keys("no vault key".to_owned()))?;
         let sealed = self.ring.seal(key, &row.place(), plaintext)?;
+        // One word on each row: the redo record names what the round leaves.
+        self.writes.retain(|(key, _)| *key != row.key);
         self.writes.push((row.key, Some(sealed)));
         Ok(())
     }

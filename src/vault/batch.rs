@@ -9,6 +9,7 @@ use super::codes::{Released, SecurityCodes};
 use super::command::{Ask, Caller, Done, Refusal, Work};
 use super::floods::{Floods, source};
 use super::head::Head;
+use super::key_changes::Need;
 use super::rates::ReleaseRates;
 use super::redeem::Wanted;
 use super::registry::Registry;
@@ -116,8 +117,16 @@ pub(super) struct Batch<'a> {
     pub effects: Vec<Effect>,
     /// Rows besides transactions that the round writes: sealed already.
     pub writes: Vec<(Vec<u8>, Option<crate::keys::Sealed>)>,
+    /// Pages of entries that are written anew, with the same entries.
+    pub pages: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Rows that were read for a re-wrap, besides transactions.
+    pub others: HashMap<Vec<u8>, Vec<u8>>,
     slots: HashMap<TransactionId, Slot>,
     dirty: Vec<TransactionId>,
+    /// What the keyring must do before this round can be judged.
+    pub needs: Option<Need>,
+    /// What it did for it.
+    pub granted: Option<&'a Need>,
     /// Set when the whole round must fail.
     pub broken: Option<String>,
 }
@@ -139,6 +148,8 @@ pub(super) struct Surroundings<'a> {
     pub seal: &'static str,
     pub key_backup_days: u32,
     pub retention: &'a BTreeMap<Site, super::Retention>,
+    pub granted: Option<&'a Need>,
+    pub others: HashMap<Vec<u8>, Vec<u8>>,
 }
 
 impl<'a> Batch<'a> {
@@ -171,6 +182,10 @@ impl<'a> Batch<'a> {
                 .map(|(id, row)| (id, row.map_or(Slot::Absent, Slot::Stored)))
                 .collect(),
             dirty: Vec::new(),
+            pages: Vec::new(),
+            others: around.others,
+            needs: None,
+            granted: around.granted,
             broken: None,
         }
     }
@@ -277,6 +292,7 @@ impl<'a> Batch<'a> {
                 Ok(Done::Noted { entry })
             }
             Work::Admin(admin) => self.administrate(caller, admin, entry),
+            Work::Rewrap(step) => self.rewrap(step, entry),
             Work::Note(note) => self.note(note, entry),
         }
     }
@@ -486,6 +502,50 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
+    /// Whether nothing is to be written.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+            && self.writes.is_empty()
+            && self.dirty.is_empty()
+            && self.pages.is_empty()
+    }
+
+    /// Has a transaction's row, if it lies under an earlier key, sealed anew with this round. What it
+    /// says stays, and so does the entry that it names. Gives whether it will be; none when the row
+    /// does not open.
+    pub fn rewrap_transaction(
+        &mut self,
+        id: TransactionId,
+        about: &Entry,
+    ) -> Result<Option<bool>, No> {
+        let Some(Slot::Stored(bytes)) = self.slots.get(&id) else {
+            // Gone, broken, or changed in this round: then it is sealed under the newest key.
+            return Ok(Some(false));
+        };
+        if !self.is_stale(bytes) {
+            return Ok(Some(false));
+        }
+        let (slot, result) = match open_row(self.ring, id, bytes.clone()) {
+            Ok(Some(state)) => {
+                if !self.dirty.contains(&id) {
+                    self.dirty.push(id);
+                }
+                (Slot::Open(Box::new(state)), Ok(Some(true)))
+            }
+            Ok(None) => return Ok(Some(false)),
+            Err(what) => {
+                let mut about = about.clone();
+                about.transaction = Some(id);
+                match self.alarm(&about, what) {
+                    No::Integrity => (Slot::Broken, Ok(None)),
+                    no => return Err(no),
+                }
+            }
+        };
+        self.slots.insert(id, slot);
+        result
+    }
+
     /// The changed transactions' rows, sealed.
     pub fn sealed_transactions(&self) -> Result<Vec<(Vec<u8>, crate::keys::Sealed)>, No> {
         let mut rows = Vec::with_capacity(self.dirty.len());
@@ -530,10 +590,19 @@ pub(super) fn open_row(
     bytes: Vec<u8>,
 ) -> Result<Option<TransactionState>, &'static str> {
     let sealed = crate::keys::Sealed::from_stored(bytes).map_err(|_| "transaction row: shape")?;
+    let name = ring.list_name(sealed.key_id());
     let site = match ring.key(sealed.key_id()).map(|record| record.name()) {
         Ok(KeyName::Release { site, .. }) => site,
         Ok(_) => return Err("transaction row: sealed under a key of another purpose"),
-        Err(crate::keys::KeyError::Destroyed(_)) => return Ok(None),
+        Err(crate::keys::KeyError::Destroyed(_)) => {
+            // The end of an earlier generation ended no row: they were sealed anew before it.
+            return match name.is_some_and(|name| ring.is_gone(&name)) {
+                true => Ok(None),
+                false => {
+                    Err("transaction row: sealed under a key that others followed, and put back")
+                }
+            };
+        }
         Err(_) => return Err("transaction row: unknown key"),
     };
     let row = Row::transaction(site, id);

@@ -12,7 +12,7 @@ use super::open::{House, OpenError};
 use super::proofs::{Content, open_entry};
 use crate::clock::Timestamp;
 use crate::ids::TransactionId;
-use crate::keys::{KeyName, KeyState, Keyring, RootKey, SealFile};
+use crate::keys::{KeyName, Keyring, RootKey, SealFile};
 use crate::ledger::{Event, Frontier, Hash, Leaf, Opened, Outcome, Page, Recorded};
 use crate::store::{Mark, MarkFile, Reader, space};
 use std::collections::HashMap;
@@ -324,10 +324,7 @@ fn walk_rows(
         }
     }
     // A transaction without a row: taken away, unless its bucket was destroyed and it was swept.
-    let destroyed = |name: KeyName| {
-        ring.list()
-            .any(|key| key.state() == KeyState::Destroyed && key.name() == name)
-    };
+    let destroyed = |name: KeyName| ring.is_gone(&name);
     for (id, known) in last {
         if !known.bucket.is_some_and(destroyed) {
             checked.find(format!(

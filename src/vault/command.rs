@@ -4,7 +4,7 @@ use super::epochs::ClosedEpoch;
 use super::erase::{Erasure, ErasureRequest};
 use crate::clock::Timestamp;
 use crate::ids::{ActionId, PrincipalId, TransactionId};
-use crate::keys::{Fingerprint, Tries};
+use crate::keys::{Fingerprint, KeyId, KeyName, Tries};
 use crate::payment::{Details, Masked, SecurityCode, Token};
 use crate::policy::{Allowance, AllowanceKey, Denial, FieldSet, Principal, Purpose, Rpc, Terms};
 use std::sync::Arc;
@@ -178,8 +178,34 @@ pub enum Work {
     },
     /// A change of principals, allow-list or secrets. Runs in a round of its own.
     Admin(Box<Admin>),
+    /// A step of sealing rows anew under newer keys. The vault's own.
+    Rewrap(Rewrap),
     /// Something that the vault itself notes.
     Note(Note),
+}
+
+/// A step of a re-wrap.
+pub enum Rewrap {
+    /// A pass over the rows under these keys begins.
+    Begun(Vec<KeyId>),
+    /// Seals of these what is under an earlier key, as it is in this round.
+    Rows(StaleRows),
+    /// A pass found nothing under these keys that it could not seal anew.
+    Ended {
+        /// The keys.
+        keys: Vec<KeyId>,
+        /// How many rows it sealed.
+        rows: u64,
+    },
+}
+
+/// Rows that were seen under an earlier key: at most [`crate::limits::REWRAP_ROWS_MAX`].
+#[derive(Default)]
+pub struct StaleRows {
+    /// Transactions.
+    pub transactions: Vec<TransactionId>,
+    /// Keys of other rows: the vault's own, and pages of entries.
+    pub others: Vec<Vec<u8>>,
 }
 
 /// A change by operators, or to a human's credentials.
@@ -202,6 +228,12 @@ pub enum Admin {
     ConfirmRestore,
     /// `ConfirmClock`.
     ConfirmClock,
+    /// `RotateKey`: the next generation of this name, or of every name under which rows lie.
+    RotateKey(Option<KeyName>),
+    /// `RewrapKeys`.
+    RewrapKeys,
+    /// `CompromiseKey`.
+    CompromiseKey(KeyId),
     /// A custodian, by this name, showed that his share is good.
     ShareAcknowledged(String),
     /// The first call of a day by a principal: for the 90-day rule.
@@ -324,6 +356,20 @@ pub enum Done {
     Erasure(Box<Erasure>),
     /// The change waits for another operator.
     Pending(ActionId),
+    /// Keys were made, or are to be followed: their labels.
+    Keys {
+        /// Which.
+        keys: Vec<String>,
+        /// Index of the entry of the first one; of the next entry when there is none.
+        entry: u64,
+    },
+    /// Rows were sealed anew.
+    Rewrapped {
+        /// So many.
+        rows: u64,
+        /// So many don't open.
+        failed: u64,
+    },
 }
 
 /// A transaction's standing.

@@ -1,6 +1,6 @@
 //! Facts about commands that the round needs before it judges them.
 
-use super::command::{Admin, Ask, Note, Work};
+use super::command::{Admin, Ask, Note, Rewrap, Work};
 use crate::clock::Timestamp;
 use crate::ids::{Site, TransactionId};
 use crate::keys::{KeyName, Keyring};
@@ -35,9 +35,14 @@ pub(super) fn event_of(work: &Work) -> Event {
             Admin::ConfirmRestore => Event::RestoreConfirmed,
             Admin::ConfirmClock => Event::ClockConfirmed,
             Admin::ShareAcknowledged(_) => Event::ShareAcknowledged,
+            Admin::RotateKey(_) => Event::KeyRotated,
+            Admin::RewrapKeys => Event::KeyRewrapStarted,
+            Admin::CompromiseKey(_) => Event::KeyCompromised,
             // No entry of its own.
             Admin::Seen(_) => Event::Login,
         },
+        Work::Rewrap(Rewrap::Begun(_) | Rewrap::Rows(_)) => Event::KeyRewrapStarted,
+        Work::Rewrap(Rewrap::Ended { .. }) => Event::KeyRewrapFinished,
         Work::Note(note) => match note {
             Note::Created => Event::VaultCreated,
             Note::Started { .. } => Event::LoggingStarted,
@@ -89,6 +94,9 @@ const fn event_of_rpc(rpc: Rpc) -> Event {
         Rpc::ConfirmRestore => Event::RestoreConfirmed,
         Rpc::ConfirmClock => Event::ClockConfirmed,
         Rpc::EraseTransaction => Event::ErasureRequested,
+        Rpc::RotateKey => Event::KeyRotated,
+        Rpc::RewrapKeys => Event::KeyRewrapStarted,
+        Rpc::CompromiseKey => Event::KeyCompromised,
     }
 }
 
@@ -106,10 +114,12 @@ pub(super) fn transactions_of(ask: &Ask, ring: &Keyring, now: Timestamp) -> Vec<
         | Work::Revoke { transaction, .. }
         | Work::Close { transaction } => vec![*transaction],
         Work::Erase(asked) => vec![asked.transaction],
+        Work::Rewrap(Rewrap::Rows(stale)) => stale.transactions.clone(),
         Work::Refused { .. }
         | Work::Export { .. }
         | Work::Tail { .. }
         | Work::Backup { .. }
+        | Work::Rewrap(_)
         | Work::Admin(_)
         | Work::Note(_) => Vec::new(),
     }

@@ -8,13 +8,14 @@
 use super::alarms::{Alarm, Alarms};
 use super::batch::{Batch, Effect, No, Surroundings, log_bucket};
 use super::codes::SecurityCodes;
-use super::command::{Ask, Caller, Done, Note, Refusal, Work};
+use super::command::{Ask, Caller, Done, Note, Refusal, Rewrap, Work};
 use super::commands::{bucket_of, transactions_of};
 use super::delivery::Delivery;
 use super::fair::Fair;
 use super::floods::Floods;
 use super::head::Head;
 use super::keeper::Keeper;
+use super::key_changes::{Need, Owed, others_of};
 use super::load::{LoadError, Loaded, Tiles, load, make_whole, read_head};
 use super::publish::Publisher;
 use super::rates::ReleaseRates;
@@ -91,6 +92,12 @@ pub struct Committer {
     /// Set after an engine error: nothing is read or written until the store was reopened and
     /// compared.
     fenced: bool,
+    /// What else was done to keys and has no entry yet.
+    pub(super) owed: Vec<Owed>,
+    /// What the keyring did for the round that is being judged.
+    pub(super) granted: Option<Need>,
+    /// When keys near their last day were looked for.
+    pub(super) last_look_ahead_ms: Option<u64>,
     /// Wall and monotonic time when they were last seen in step.
     in_step: (Timestamp, u64),
     clock_suspect: bool,
@@ -110,6 +117,8 @@ pub(super) enum Failed {
     Refuse(Refusal),
     /// The same; and nobody knows yet whether the round is durable.
     Unknown(Refusal),
+    /// The keyring has something to do first; then try again.
+    Keyring(Need),
 }
 
 impl Committer {
@@ -142,6 +151,9 @@ impl Committer {
             delivery: Delivery::here(),
             watchdog: Watchdog::new(),
             fenced: false,
+            owed: Vec::new(),
+            granted: None,
+            last_look_ahead_ms: None,
             clock_suspect: false,
             keeper,
             seal: SealKind::Passphrase.as_str(),
@@ -163,7 +175,13 @@ impl Committer {
     pub fn round(&mut self, asks: Vec<Ask>) {
         let mut together = Vec::with_capacity(asks.len());
         for ask in asks {
-            let alone = matches!(ask.work, Work::Admin(_));
+            let alone = match &ask.work {
+                Work::Admin(_) => true,
+                // The vault's own rows have one writer a round.
+                Work::Rewrap(Rewrap::Rows(stale)) => !stale.others.is_empty(),
+                Work::Rewrap(_) => true,
+                _ => false,
+            };
             if alone && !together.is_empty() {
                 self.run(std::mem::take(&mut together));
             }
@@ -192,6 +210,7 @@ impl Committer {
                 .failed(asks.len(), &refusal, self.head.last_time);
             return answer_all(asks, &refusal);
         }
+        self.granted = None;
         for attempt in 0..ATTEMPTS_MAX {
             let watched = self.watchdog.begin(self.clock.monotonic_ms());
             let outcome = self.attempt(&asks);
@@ -204,6 +223,11 @@ impl Committer {
                     return self.delivery.deliver(answers.collect());
                 }
                 Err(Failed::Again) => tracing::debug!(attempt, "the round is judged again"),
+                Err(Failed::Keyring(need)) => {
+                    if let Err(refusal) = self.grant(need) {
+                        return answer_all(asks, &refusal);
+                    }
+                }
                 Err(Failed::Refuse(refusal) | Failed::Unknown(refusal)) => {
                     self.alarms
                         .failed(asks.len(), &refusal, self.head.last_time);
@@ -245,6 +269,7 @@ impl Committer {
         let step = self.clock_step();
         let now = step.now;
         self.ensure_keys(asks, now)?;
+        self.look_ahead(&step)?;
         self.keep(&step);
 
         let shared = self.shared.clone();
@@ -257,13 +282,18 @@ impl Committer {
             .iter()
             .flat_map(|ask| transactions_of(ask, &ring, now))
             .collect();
-        let keys: Vec<Vec<u8>> = ids.iter().map(|id| transaction_key(*id)).collect();
-        let rows = match round.read_many(&keys) {
+        let mut keys: Vec<Vec<u8>> = ids.iter().map(|id| transaction_key(*id)).collect();
+        keys.extend(asks.iter().flat_map(others_of).cloned());
+        let mut rows = match round.read_many(&keys) {
             Ok(rows) => rows,
             Err(error) => return Err(fence(&mut self.fenced, &error.to_string())),
         };
 
+        let others = rows.split_off(ids.len());
+        let others = keys.drain(ids.len()..).zip(others);
         let around = Surroundings {
+            granted: self.granted.as_ref(),
+            others: others.filter_map(|(key, row)| Some((key, row?))).collect(),
             ring: &ring,
             registry: shared.registry.load_full(),
             head: &self.head,
@@ -288,16 +318,24 @@ impl Committer {
         let mut told = ring.generation();
         if !opens_epoch {
             told = batch.announce(&step, self.alarms.owed());
+            batch.announce_owed(&self.owed);
         }
         let results: Vec<_> = asks.iter().map(|ask| batch.decide(ask)).collect();
         if opens_epoch {
             told = batch.announce(&step, self.alarms.owed());
+            batch.announce_owed(&self.owed);
+        }
+        if let Some(need) = batch.needs.take() {
+            return Err(Failed::Keyring(need));
+        }
+        if batch.broken.is_some() && ring.is_low() {
+            return Err(Failed::Keyring(Need::Seals));
         }
         if let Some(what) = batch.broken.take() {
             tracing::error!(alarm = "keys", what, "a round failed");
             return Err(Failed::Refuse(Refusal::Unavailable("a key is missing")));
         }
-        if batch.entries.is_empty() && batch.writes.is_empty() {
+        if batch.is_empty() {
             // Nothing to make durable: looked at only, and denied past the rate of entries.
             let seen = std::mem::take(&mut batch.seen);
             drop(batch);
@@ -336,6 +374,7 @@ impl Committer {
         };
         let writes = match write_set(&mut batch, &tree, &staged, &head, &ring) {
             Ok(writes) => writes,
+            Err(_) if ring.is_low() => return Err(Failed::Keyring(Need::Seals)),
             Err(what) => {
                 tracing::error!(alarm = "round", what, "a round could not be written");
                 return Err(Failed::Refuse(Refusal::Unavailable(
@@ -459,6 +498,7 @@ impl Committer {
                 Effect::TwoOperators | Effect::RestoreConfirmed => {}
             }
         }
+        self.owed.clear();
         let suspect = step.suspect && !confirmed;
         self.clock_suspect = suspect;
         self.in_step = if confirmed { step.seen } else { step.in_step };
@@ -475,7 +515,7 @@ impl Committer {
     /// goes on from where it was last in step: otherwise one entry under a clock that was set a
     /// year ahead would keep effective time there, and end every key that is due by then. It never
     /// falls below the last entry's.
-    fn clock_step(&self) -> ClockStep {
+    pub(super) fn clock_step(&self) -> ClockStep {
         let (wall, monotonic) = (self.clock.now(), self.clock.monotonic_ms());
         let expected = self.in_step.0.plus_ms(monotonic - self.in_step.1);
         let off_ms = wall.0.wrapping_sub(expected.0) as i64;
@@ -635,7 +675,7 @@ pub(super) struct ClockStep {
     /// By how much wall time is ahead (or, below 0, behind).
     pub off_ms: i64,
     /// The effective time.
-    pub now: Timestamp,
+    pub(super) now: Timestamp,
     /// Wall and monotonic time.
     seen: (Timestamp, u64),
     in_step: (Timestamp, u64),
@@ -739,6 +779,11 @@ fn write_set(
         batch.entries.iter().map(|e| (&e.leaf, e.sealed.as_slice())),
     )
     .map_err(|e| say(&e))?;
+    for (key, page) in std::mem::take(&mut batch.pages) {
+        writes
+            .put(key, StoredValue::Public(page))
+            .map_err(|e| say(&e))?;
+    }
     for page in pages {
         writes
             .put(

@@ -21,6 +21,12 @@ pub struct KeyFacts {
     pub not_after_encrypt: Timestamp,
     /// From then on it is due for destruction.
     pub not_after_decrypt: Timestamp,
+    /// Somebody else may have it.
+    pub compromised: bool,
+    /// No live row lies under it.
+    pub clear: bool,
+    /// Seals that it may have made.
+    pub seals_reserved: u64,
 }
 
 impl KeyFacts {
@@ -33,6 +39,9 @@ impl KeyFacts {
             created_at: key.created_at(),
             not_after_encrypt: key.not_after_encrypt(),
             not_after_decrypt: key.not_after_decrypt(),
+            compromised: key.is_compromised(),
+            clear: key.is_clear(),
+            seals_reserved: key.seals_reserved(),
         }
     }
 }

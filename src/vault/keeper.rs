@@ -14,6 +14,7 @@ use super::batch::Batch;
 use super::command::{Ask, Caller, Note, Work};
 use super::committer::{ClockStep, Committer, HOUSEKEEPING_MS};
 use super::epochs::closed_epochs;
+use super::key_changes::full_label;
 use super::load::{LoadError, page_of};
 use super::rows::Row;
 use crate::clock::{Clock, DAY_MS, Timestamp};
@@ -523,6 +524,24 @@ impl Batch<'_> {
         told
     }
 
+    /// Whether a later key of the same name lives: then the rows live on under that one.
+    fn is_superseded(&self, key: &KeyRecord) -> bool {
+        self.ring
+            .newest_of(&key.name())
+            .is_some_and(|newest| newest.state() != KeyState::Destroyed)
+    }
+
+    fn tell_of_superseded(&mut self, key: &KeyRecord) -> Result<(), super::batch::No> {
+        let mut entry = self.draft(&Caller::vault(), Event::KeySupersededDestroyed);
+        let why = match key.is_compromised() {
+            true => "compromise",
+            false => "period",
+        };
+        entry.detail.insert(DETAIL_KEY, full_label(key));
+        entry.detail.insert("why", why.to_owned());
+        self.enter(&mut entry).map(|_| ())
+    }
+
     fn tell_of(
         &mut self,
         key: &KeyRecord,
@@ -531,6 +550,9 @@ impl Batch<'_> {
         let event = match key.state() {
             KeyState::Active => Event::KeyCreated,
             KeyState::PendingDestruction => Event::DestructionPending,
+            KeyState::Destroyed if self.is_superseded(key) => {
+                return self.tell_of_superseded(key);
+            }
             KeyState::Destroyed => Event::KeyDestroyed,
             KeyState::DecryptOnly => return Ok(()),
         };

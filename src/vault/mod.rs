@@ -25,6 +25,7 @@ mod hashing;
 mod head;
 mod inventory;
 mod keeper;
+mod key_changes;
 mod load;
 mod open;
 mod open_transaction;
@@ -39,6 +40,7 @@ mod requests;
 pub mod reread;
 mod reseal;
 mod retention;
+mod rewrap;
 mod rows;
 mod sessions;
 mod state;
@@ -66,6 +68,7 @@ pub use publish::Published;
 pub use registry::{Change, Pending, Registry};
 pub use reseal::ResealError;
 pub use retention::{Retention, RetentionStart};
+pub use rewrap::RewrapStatus;
 pub use sessions::Sessions;
 pub use tail::{Tailed, TailedPiece};
 pub use together::Answers;
@@ -109,6 +112,7 @@ pub struct Vault {
     exports: export::Turns,
     tails: export::Turns,
     threads: Mutex<Option<Threads>>,
+    rewrapper: Mutex<rewrap::Rewrapper>,
 }
 
 struct Threads {
@@ -135,6 +139,12 @@ impl Vault {
         keys_lock: std::fs::File,
     ) -> std::io::Result<Vault> {
         let (queue, turns) = mpsc::channel(limits::QUEUE_COMMANDS_MAX);
+        let rewrapper = rewrap::Rewrapper::start(
+            &queue,
+            shared.clone(),
+            Arc::clone(&reader),
+            house.clock.clone(),
+        )?;
         watchdog::Watchdog::watch(&committer.watchdog(), house.clock.clone())?;
         let committing = std::thread::Builder::new()
             .name("committer".to_owned())
@@ -164,6 +174,7 @@ impl Vault {
                 publishing,
                 _keys_lock: keys_lock,
             })),
+            rewrapper: Mutex::new(rewrapper),
         })
     }
 
@@ -272,6 +283,22 @@ impl Vault {
         answer.await.unwrap_or(Err(Refusal::Sealed))
     }
 
+    /// How far re-wrapping is.
+    pub fn rewrapping(&self) -> RewrapStatus {
+        self.rewrapper().status()
+    }
+
+    /// Has re-wrapping look at once whether there is something to do.
+    pub fn look_for_rewraps(&self) {
+        self.rewrapper().look();
+    }
+
+    fn rewrapper(&self) -> std::sync::MutexGuard<'_, rewrap::Rewrapper> {
+        self.rewrapper
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Lets the committer do its housekeeping. Called once a second; never waits.
     pub fn tick(&self) {
         let _ = self.queue.try_send(Turn::Tick);
@@ -336,6 +363,8 @@ impl Vault {
         };
         // From here on a reader that fails is told that the vault is closing.
         self.closed.store(true, Ordering::SeqCst);
+        // The rest of a re-wrap is done after the next start.
+        self.rewrapper().stop();
         let (reply, _answer) = oneshot::channel();
         let last = Turn::Stop(Box::new(Ask {
             caller: by,

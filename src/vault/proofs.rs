@@ -250,6 +250,9 @@ pub(super) fn open_entry(
             "an entry is sealed under a key of another purpose",
         ));
     };
+    if destroyed && !ring.is_gone(&name) {
+        return Err(unreadable("an entry lies under a key that others followed"));
+    }
     if destroyed {
         return Ok(Content::Erased(name.to_string()));
     }

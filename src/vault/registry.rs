@@ -4,6 +4,7 @@
 use crate::clock::Timestamp;
 use crate::codec::{Malformed, Reader, Writer};
 use crate::ids::{ActionId, PrincipalId, Site};
+use crate::keys::KeyId;
 use crate::policy::{Allowance, AllowanceKey, Denial, Principal, Role, Terms};
 use crate::secret::SecretBuffer;
 use sha2::{Digest, Sha256};
@@ -32,6 +33,8 @@ pub enum Change {
     ConfirmRestore(u32),
     /// Take what the clock shows for right, though it is so many milliseconds off.
     ConfirmClock(i64),
+    /// Declare a key compromised: its number, and its name and generation for who reads it.
+    Compromise(KeyId, String),
 }
 
 impl Change {
@@ -64,6 +67,9 @@ impl Change {
                 "take what the vault's clock shows for right: it is {} s {} where the vault expects it",
                 off_ms.unsigned_abs() / 1_000,
                 if *off_ms < 0 { "behind" } else { "ahead of" },
+            ),
+            Change::Compromise(_, label) => format!(
+                "declare key {label} compromised: it seals nothing any more, what lies under it is sealed anew, and it is destroyed; backups from before can't be restored in full any more"
             ),
             Change::Allow(key, None) => format!(
                 "no longer allow portal {} to name processor {} on {}",
@@ -98,6 +104,11 @@ impl Pending {
             }
             Change::ConfirmClock(off_ms) => {
                 w.u8(4).bytes(&off_ms.to_be_bytes());
+            }
+            Change::Compromise(key, label) => {
+                let mut content = Writer::with_capacity(64);
+                content.u32(key.0).str(label);
+                w.u8(16).bytes(content.as_slice());
             }
         }
         w.finish()
@@ -144,6 +155,12 @@ impl Pending {
                 let off_ms = i64::from_be_bytes(r.array()?);
                 r.end()?;
                 Change::ConfirmClock(off_ms)
+            }
+            16 => {
+                let mut r = Reader::new(content);
+                let (key, label) = (KeyId(r.u32()?), r.str()?.to_owned());
+                r.end()?;
+                Change::Compromise(key, label)
             }
             _ => return Err(Malformed::new("pending action: unknown kind")),
         };

@@ -112,6 +112,24 @@ impl Row {
         Row::own(row_key, Site::VAULT, Kind::KeyEnd)
     }
 
+    /// The vault's own row with this key, if it is one that lies there until it is changed:
+    /// principals, allowances, pending actions, closed epochs.
+    pub fn own_of_key(key: &[u8]) -> Option<Row> {
+        let rest = key.get(1..)?;
+        let (kind, length) = match *key.first()? {
+            space::PRINCIPALS => (Kind::Principal, 16),
+            space::ALLOWANCES => (Kind::Allowance, 48),
+            space::ACTIONS => (Kind::PendingAction, 16),
+            space::EPOCHS => (Kind::ClosedEpoch, 4),
+            _ => return None,
+        };
+        let site = match kind {
+            Kind::Allowance => Site::from_bytes(*rest.first_chunk()?).ok()?,
+            _ => Site::VAULT,
+        };
+        (rest.len() == length).then(|| Row::own(key.to_vec(), site, kind))
+    }
+
     /// A row whose derived key is its own.
     fn own(key: Vec<u8>, site: Site, kind: Kind) -> Row {
         Row {

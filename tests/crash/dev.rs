@@ -383,6 +383,10 @@ impl Clients {
         Ok(reply.into_inner())
     }
 
+    pub fn admin(&self, who: &str) -> pb::admin_service_client::AdminServiceClient<Channel> {
+        pb::admin_service_client::AdminServiceClient::new(self.channels[who].clone())
+    }
+
     pub fn ledger(&self, who: &str) -> pb::ledger_service_client::LedgerServiceClient<Channel> {
         pb::ledger_service_client::LedgerServiceClient::new(self.channels[who].clone())
     }

@@ -20,6 +20,7 @@ mod import;
 mod orders;
 mod pci;
 mod power;
+mod rotate;
 mod size;
 mod wire;
 

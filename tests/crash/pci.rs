@@ -73,6 +73,30 @@ fn row(event: Event) -> (Class, Option<(&'static str, &'static str)>) {
         Event::VaultCreated | Event::LoggingStarted | Event::LoggingStopped => (Logging, None),
         Event::KeyCreated => (Objects, None),
         Event::KeyDestroyed => (Objects, Some(("tests/vault/clock.rs", "key_destroyed"))),
+        Event::DestructionPending => (
+            Objects,
+            Some(("tests/vault/endings.rs", "destruction_pending")),
+        ),
+        Event::ErasureRequested => (
+            Administration,
+            Some(("tests/vault/endings.rs", "erasure_requested")),
+        ),
+        Event::ClockConfirmed => (
+            Administration,
+            Some(("tests/vault/endings.rs", "clock_confirmed")),
+        ),
+        Event::KeyRotated | Event::KeyRewrapStarted | Event::KeyRewrapFinished => (
+            Administration,
+            Some(("tests/vault/rewrap.rs", "key_rotated")),
+        ),
+        Event::KeyCompromised => (
+            Administration,
+            Some(("tests/vault/rewrap.rs", "key_compromised")),
+        ),
+        Event::KeySupersededDestroyed => (
+            Objects,
+            Some(("tests/vault/rewrap.rs", "key_superseded_destroyed")),
+        ),
         Event::Integrity => (Invalid, Some(("tests/vault/tamper.rs", "integrity failed"))),
         Event::ClockStep => (Logging, Some(("tests/crash/clock.rs", "Event::ClockStep"))),
         Event::EpochOpened => (Logging, Some(("tests/vault/backup.rs", "epoch_opened"))),

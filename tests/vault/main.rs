@@ -20,6 +20,7 @@ mod last_use;
 mod matrix;
 mod model;
 mod retries;
+mod rewrap;
 mod road;
 mod strangers;
 mod tamper;

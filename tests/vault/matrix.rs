@@ -47,7 +47,10 @@ fn callers(rpc: Rpc) -> &'static str {
         | Rpc::TakeBackup
         | Rpc::ConfirmRestore
         | Rpc::ConfirmClock
-        | Rpc::EraseTransaction => "O",
+        | Rpc::EraseTransaction
+        | Rpc::RotateKey
+        | Rpc::RewrapKeys
+        | Rpc::CompromiseKey => "O",
         Rpc::ListPrincipals
         | Rpc::GetPrincipal
         | Rpc::ListAllowances
@@ -353,7 +356,7 @@ fn two_operators_are_needed_for_what_could_let_an_accomplice_in() {
     for rpc in Rpc::ALL.iter().copied() {
         let wanted = matches!(
             rpc,
-            Rpc::CreatePrincipal | Rpc::SetAllowance | Rpc::ConfirmRestore
+            Rpc::CreatePrincipal | Rpc::SetAllowance | Rpc::ConfirmRestore | Rpc::CompromiseKey
         );
         assert_eq!(
             payvault::policy::rule(rpc).two_operators,

@@ -9,15 +9,18 @@ use crate::api::status;
 use crate::api::tls::Tls;
 use crate::api::violations::Violations;
 use crate::clock::{Clock, Timestamp};
+use crate::codec::Malformed;
 use crate::ids::{ActionId, PrincipalId, Site};
-use crate::keys::{BadTry, KeyName, KeyState, SealFile, password};
+use crate::keys::{BadTry, KeyId, KeyName, KeyState, SealFile, password};
 use crate::limits;
 use crate::policy::{self, Allowance, AllowanceKey, Denial, Principal, Role, Rpc};
 use crate::secret::SecretText;
 use crate::store::EngineKind;
 use crate::vault::backup::take::Step;
 use crate::vault::command::{self, Done, Note, Refusal, Work};
-use crate::vault::{ErasureRequest, GateError, Given, KeyFacts, Progress, Trier, Vault, hashing};
+use crate::vault::{
+    ErasureRequest, GateError, Given, KeyFacts, Progress, RewrapStatus, Trier, Vault, hashing,
+};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -68,6 +71,16 @@ impl Admin {
             None => Err(admitted.denied(Denial::UnknownPrincipal).await),
         }
     }
+}
+
+/// The refusal of what names no key.
+async fn not_a_key(admitted: &Admitted, field: &str) -> Status {
+    let mut violations = Violations::new();
+    violations.add(
+        field,
+        "must be a key's name, as `payvault keys list` shows it",
+    );
+    admitted.invalid(violations, None).await
 }
 
 /// A new human secret and its hash, made off the async workers: the hash takes a while on purpose.
@@ -134,6 +147,13 @@ impl pb::admin_service_server::AdminService for Admin {
             ));
         }
         warnings.extend(endings(vault));
+        let rewrap = vault.rewrapping();
+        if rewrap.failed > 0 {
+            warnings.push(format!(
+                "{} rows can't be sealed anew since they don't open, and their key stays: run `payvault check`",
+                rewrap.failed
+            ));
+        }
         if published.is_none() {
             warnings.push("no checkpoint has been published yet".to_owned());
         }
@@ -161,6 +181,7 @@ impl pb::admin_service_server::AdminService for Admin {
                 .collect(),
             single_operator: head.single_operator,
             unsealing: None,
+            rewrap: rewrap_message(&vault.rewrapping()),
         }))
     }
 
@@ -431,6 +452,7 @@ impl pb::admin_service_server::AdminService for Admin {
         else {
             return Err(mismatched());
         };
+        admitted.vault.look_for_rewraps();
         Ok(Response::new(pb::ApproveActionResponse {
             entry_index: entry,
         }))
@@ -583,6 +605,102 @@ impl pb::admin_service_server::AdminService for Admin {
         let stream = tokio_stream::iter(messages.into_iter().map(Ok));
         Ok(Response::new(Box::pin(stream)))
     }
+
+    async fn rotate_key(
+        &self,
+        request: Request<pb::RotateKeyRequest>,
+    ) -> Result<Response<pb::RotateKeyResponse>, Status> {
+        let admitted = self.door.admit(Rpc::RotateKey, &request).await?;
+        let text = request.into_inner().name;
+        let name = match text.is_empty() {
+            true => None,
+            false => match KeyName::parse(&text) {
+                Ok(name) => Some(name),
+                Err(_) => return Err(not_a_key(&admitted, "name").await),
+            },
+        };
+        let rotate = command::Admin::RotateKey(name);
+        let Done::Keys { keys, entry } = self.admin(&admitted, rotate).await? else {
+            return Err(mismatched());
+        };
+        Ok(Response::new(pb::RotateKeyResponse {
+            entry_index: if keys.is_empty() { 0 } else { entry },
+            keys,
+        }))
+    }
+
+    async fn rewrap_keys(
+        &self,
+        request: Request<pb::RewrapKeysRequest>,
+    ) -> Result<Response<pb::RewrapKeysResponse>, Status> {
+        let admitted = self.door.admit(Rpc::RewrapKeys, &request).await?;
+        let rewrap = command::Admin::RewrapKeys;
+        let Done::Keys { keys, .. } = self.admin(&admitted, rewrap).await? else {
+            return Err(mismatched());
+        };
+        admitted.vault.look_for_rewraps();
+        Ok(Response::new(pb::RewrapKeysResponse { keys }))
+    }
+
+    async fn compromise_key(
+        &self,
+        request: Request<pb::CompromiseKeyRequest>,
+    ) -> Result<Response<pb::CompromiseKeyResponse>, Status> {
+        let admitted = self.door.admit(Rpc::CompromiseKey, &request).await?;
+        let (_, keys) = admitted.vault.keys();
+        let id = match key_named(&request.into_inner().key, &keys) {
+            Ok(Some(id)) => id,
+            Ok(None) => return Err(admitted.denied(Denial::UnknownKey).await),
+            Err(_) => return Err(not_a_key(&admitted, "key").await),
+        };
+        let compromise = command::Admin::CompromiseKey(id);
+        let pending_action = match self.admin(&admitted, compromise).await? {
+            Done::Noted { .. } => String::new(),
+            Done::Pending(action) => action.to_string(),
+            _ => return Err(mismatched()),
+        };
+        admitted.vault.look_for_rewraps();
+        Ok(Response::new(pb::CompromiseKeyResponse { pending_action }))
+    }
+}
+
+/// How far re-wrapping is, if there is something to do.
+fn rewrap_message(status: &RewrapStatus) -> Option<pb::Rewrap> {
+    let busy = status.running || !status.keys.is_empty();
+    busy.then(|| pb::Rewrap {
+        keys: status
+            .keys
+            .iter()
+            .take(limits::KEYS_LISTED_AT_ONCE)
+            .cloned()
+            .collect(),
+        permille: status.permille,
+        rows: status.rows,
+        failed: status.failed,
+    })
+}
+
+/// A key by name, or by name and generation.
+fn key_named(text: &str, keys: &[KeyFacts]) -> Result<Option<KeyId>, Malformed> {
+    let (name, generation) = match text.split_once('#') {
+        None => (text, None),
+        Some((name, number)) => {
+            let number: Option<u32> = number.parse().ok();
+            // One spelling: neither a sign nor a zero before it.
+            let number = number.filter(|n| *n > 0 && text == format!("{name}#{n}"));
+            (
+                name,
+                Some(number.ok_or(Malformed::new("not a generation"))?),
+            )
+        }
+    };
+    let name = KeyName::parse(name)?;
+    let mut of_name = keys.iter().filter(|key| key.name == name);
+    let found = match generation {
+        None => of_name.last(),
+        Some(number) => of_name.find(|key| key.generation == number),
+    };
+    Ok(found.map(|key| key.id))
 }
 
 /// What an operator should know of keys that end, and of those that never will.
@@ -687,6 +805,9 @@ fn key_message(key: &KeyFacts) -> pb::Key {
         created_at: Some(convert::time(key.created_at)),
         not_after_encrypt: Some(convert::time(key.not_after_encrypt)),
         not_after_decrypt: Some(convert::time(key.not_after_decrypt)),
+        compromised: key.compromised,
+        clear: key.clear,
+        seals_reserved: key.seals_reserved,
     }
 }
 

@@ -153,8 +153,11 @@ fn kind(event: Event) -> (&'static str, &'static [&'static str]) {
         | Event::ResealBegun
         | Event::Resealed => ("configuration", &["change"]),
         Event::KeyCreated => ("configuration", &["creation"]),
-        Event::DestructionPending => ("configuration", &["info"]),
-        Event::KeyDestroyed => ("configuration", &["deletion"]),
+        Event::DestructionPending | Event::KeyRewrapStarted | Event::KeyRewrapFinished => {
+            ("configuration", &["info"])
+        }
+        Event::KeyRotated | Event::KeyCompromised => ("configuration", &["change"]),
+        Event::KeyDestroyed | Event::KeySupersededDestroyed => ("configuration", &["deletion"]),
         Event::Login | Event::UnsealRefused | Event::ShareAcknowledged => {
             ("authentication", &["start"])
         }

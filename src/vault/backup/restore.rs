@@ -435,6 +435,9 @@ fn open_epoch(
     }
     // Later than every old token: that is how they are told from new ones.
     let at = now.max(old.last_time.plus_ms(1));
+    // The backup's rows may lie under keys that nothing lay under any more.
+    ring.forget_clear()?;
+    ring.reserve(at)?;
     ring.ensure(&first_keys(house, epoch, at), at)?;
     let key = ring.ledger_signing(epoch)?;
     let verifier = VerifierKey::new(&origin(vault, epoch), key.verifying_key())

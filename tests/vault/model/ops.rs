@@ -167,6 +167,8 @@ pub enum Op {
         on: bool,
         second: bool,
     },
+    /// Keys are followed by others, and rows sealed anew under them.
+    Rekey,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -299,6 +301,7 @@ impl Maker {
                 on: !self.dice.once_in(4),
                 second: !self.dice.once_in(5),
             },
+            99 => Op::Rekey,
             _ => return None,
         })
     }
@@ -610,6 +613,7 @@ pub fn kinds(op: &Op) -> BTreeMap<&'static str, u64> {
         Op::Disable { .. } => count("disable"),
         Op::Enrol { .. } => count("enrol"),
         Op::Allow { .. } => count("allow-list"),
+        Op::Rekey => count("rekey"),
     }
     kinds
 }

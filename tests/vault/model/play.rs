@@ -10,7 +10,7 @@ use crate::house::*;
 use payvault::clock::{DAY_MS, Timestamp};
 use payvault::keys::{KeyName, KeyState};
 use payvault::policy::{AllowanceKey, Denial, Party, Principal, Role, Terms};
-use payvault::vault::command::{Admin, Caller, Done, Refusal, Work, WorkResult};
+use payvault::vault::command::{Admin, Caller, Done, Refusal, Rewrap, StaleRows, Work, WorkResult};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -186,6 +186,7 @@ impl Play {
                 on,
                 second,
             } => self.allow(*site, *portal, *processor, *on, *second)?,
+            Op::Rekey => self.rekey()?,
         }
         self.world.note_checkpoint();
         Ok(())
@@ -516,6 +517,33 @@ impl Play {
         Ok(())
     }
 
+    /// Keys are followed by others, and rows sealed anew, in whatever the faults leave of it. Nothing
+    /// that anybody could see changes.
+    fn rekey(&mut self) -> Result<(), Wrong> {
+        let home = &self.world.home;
+        let rotate = Work::Admin(Box::new(Admin::RotateKey(None)));
+        let transactions = self.spec.txs.values().map(|tx| tx.id).take(60).collect();
+        let others = ["shop", "ann"].map(|name| [&b"P"[..], &home.id(name).0].concat());
+        let rows = StaleRows {
+            transactions,
+            others: others.into(),
+        };
+        let steps = [
+            (home.caller("ann"), rotate),
+            (Caller::vault(), Work::Rewrap(Rewrap::Rows(rows))),
+        ];
+        for step in steps {
+            match self.world.ask_together(vec![step]).pop() {
+                Some(Ok(Done::Keys { .. } | Done::Rewrapped { failed: 0, .. })) => {}
+                // As any round may: the faults are ordered.
+                Some(Err(Refusal::Unavailable(_) | Refusal::StorageFull)) => return Ok(()),
+                Some(Err(refusal)) => return Err(format!("keys can't be followed: {refusal}")),
+                _ => return Err("a row can't be sealed anew".to_owned()),
+            }
+        }
+        Ok(())
+    }
+
     /// Everything that the model knows is what the vault says, and the ledger tells the same.
     fn compare(&mut self) -> Result<(), Wrong> {
         self.world.desk.calm();
@@ -653,7 +681,11 @@ fn entry_of(done: &Done) -> Option<u64> {
         | Done::Noted { entry }
         | Done::Closed { entry, .. } => Some(*entry),
         Done::Redeemed(got) => Some(got.entry),
-        Done::Got(_) | Done::Described(_) | Done::Pending(_) => None,
+        Done::Got(_)
+        | Done::Described(_)
+        | Done::Pending(_)
+        | Done::Keys { .. }
+        | Done::Rewrapped { .. } => None,
     }
 }
 

@@ -186,6 +186,11 @@ impl Facts {
             | Event::KeyDestroyed
             | Event::DestructionPending
             | Event::ErasureRequested
+            | Event::KeyRotated
+            | Event::KeyRewrapStarted
+            | Event::KeyRewrapFinished
+            | Event::KeyCompromised
+            | Event::KeySupersededDestroyed
             | Event::Unsealed
             | Event::UnsealRefused
             | Event::Sealed => self.keys.add(entry),
