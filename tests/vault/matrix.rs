@@ -353,7 +353,7 @@ fn two_operators_are_needed_for_what_could_let_an_accomplice_in() {
     for rpc in Rpc::ALL.iter().copied() {
         let wanted = matches!(
             rpc,
-            Rpc::CreatePrincipal | Rpc::SetAllowance | Rpc::ConfirmRestore
+            Rpc::CreatePrincipal | Rpc::SetAllowance | Rpc::ConfirmRestore | Rpc::ConfirmClock
         );
         assert_eq!(
             payvault::policy::rule(rpc).two_operators,
