@@ -197,7 +197,7 @@ impl Keyring {
         nonce: &[u8; NONCE_BYTES],
     ) -> Result<Sealed, EnvelopeError> {
         let record = self.live(key)?;
-        if record.state() != KeyState::Active {
+        if !record.seals() {
             return Err(EnvelopeError::NotActive(key));
         }
         let derived = row_key(record, place)?;

@@ -246,16 +246,22 @@ impl KeyRecord {
     /// Whether it may seal or sign at `now`. A release bucket's key still seals what changes in the
     /// bucket while its end is pending: a row that is closed must not open as an open one.
     pub fn encrypts_at(&self, now: Timestamp) -> bool {
-        let seals = match self.state {
+        self.seals() && now < self.not_after_encrypt
+    }
+
+    /// Whether its state lets it seal or sign.
+    pub(super) fn seals(&self) -> bool {
+        match self.state {
             KeyState::Active => true,
             KeyState::PendingDestruction => self.seals_while_pending(),
             KeyState::DecryptOnly | KeyState::Destroyed => false,
-        };
-        seals && now < self.not_after_encrypt
+        }
     }
 
+    /// Not one that was retired before: then its sealing ended before its opening does.
     fn seals_while_pending(&self) -> bool {
         matches!(self.name, KeyName::Release { .. })
+            && self.not_after_encrypt >= self.not_after_decrypt
     }
 
     /// Whether `next` may follow its state. Buckets are destroyed from any state, since their end

@@ -12,6 +12,7 @@ mod clock;
 mod closing;
 mod codes;
 mod compile;
+mod endings;
 mod engine;
 mod faults;
 #[path = "../fuzz/mod.rs"]

@@ -356,7 +356,11 @@ fn two_operators_are_needed_for_what_could_let_an_accomplice_in() {
     for rpc in Rpc::ALL.iter().copied() {
         let wanted = matches!(
             rpc,
-            Rpc::CreatePrincipal | Rpc::SetAllowance | Rpc::ConfirmRestore | Rpc::CompromiseKey
+            Rpc::CreatePrincipal
+                | Rpc::SetAllowance
+                | Rpc::ConfirmRestore
+                | Rpc::ConfirmClock
+                | Rpc::CompromiseKey
         );
         assert_eq!(
             payvault::policy::rule(rpc).two_operators,

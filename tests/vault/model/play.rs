@@ -681,6 +681,7 @@ fn entry_of(done: &Done) -> Option<u64> {
         | Done::Noted { entry }
         | Done::Closed { entry, .. } => Some(*entry),
         Done::Redeemed(got) => Some(got.entry),
+        Done::Erasure(erasure) => Some(erasure.entry),
         Done::Got(_)
         | Done::Described(_)
         | Done::Pending(_)
