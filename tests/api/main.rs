@@ -16,5 +16,6 @@ mod one_answer;
 mod payment;
 mod receipts;
 mod road;
+mod rotate;
 mod search;
 mod wire;
