@@ -69,6 +69,13 @@ pub struct Rewrapping {
     pub compromised: bool,
 }
 
+impl Rewrapping {
+    /// Name and generation, the first one's too: `release/nl/20780#1`.
+    pub fn label(&self) -> String {
+        format!("{}#{}", self.name, self.generation)
+    }
+}
+
 impl Keyring {
     /// Takes one of a key's reserved seals.
     pub(super) fn count(&self, key: &KeyRecord) -> Result<(), EnvelopeError> {

@@ -285,7 +285,11 @@ impl Vault {
 
     /// How far re-wrapping is.
     pub fn rewrapping(&self) -> RewrapStatus {
-        self.rewrapper().status()
+        let mut status = self.rewrapper().status();
+        // As it is now, and not when the thread looked last.
+        let wanted = self.ring().to_rewrap(self.clock.now());
+        status.keys = wanted.iter().map(crate::keys::Rewrapping::label).collect();
+        status
     }
 
     /// Has re-wrapping look at once whether there is something to do.

@@ -284,17 +284,11 @@ impl Worker {
         self.pass(&wanted)
     }
 
-    /// Keys whose rows are to be sealed anew; says so in the status.
+    /// Keys whose rows are to be sealed anew.
     fn wanted(&self) -> Vec<Rewrapping> {
-        let wanted = {
-            let ring = self.shared.ring.read();
-            let ring = ring.unwrap_or_else(PoisonError::into_inner);
-            ring.to_rewrap(self.clock.now())
-        };
-        let label = |one: &Rewrapping| format!("{}#{}", one.name, one.generation);
-        let labels = wanted.iter().map(label).collect();
-        self.say(|status| status.keys = labels);
-        wanted
+        let ring = self.shared.ring.read();
+        let ring = ring.unwrap_or_else(PoisonError::into_inner);
+        ring.to_rewrap(self.clock.now())
     }
 
     fn say(&self, change: impl FnOnce(&mut RewrapStatus)) {
@@ -353,7 +347,6 @@ impl Worker {
             })?;
             tracing::info!(rows, keys = keys.len(), "a re-wrap is done");
         }
-        self.wanted();
         self.say(|status| (status.running, status.permille) = (false, 1_000));
         Ok(())
     }

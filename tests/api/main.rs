@@ -16,6 +16,7 @@ mod one_answer;
 mod payment;
 mod receipts;
 mod road;
+mod rotate;
 mod search;
 mod tail;
 mod wire;
