@@ -13,6 +13,8 @@ mod codes;
 pub mod command;
 mod commands;
 pub mod committer;
+#[cfg(feature = "fault-injection")]
+mod crash;
 mod delivery;
 mod epochs;
 mod export;

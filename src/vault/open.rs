@@ -12,12 +12,12 @@ use crate::ids::VaultId;
 use crate::keys::{
     Argon2Cost, Deliver, KeyError, Keyring, NewSeal, RootKey, SealFile, Tries, Unsealer,
 };
-use crate::ledger::{Tree, empty_root};
+use crate::ledger::{Checkpoint, Tree, VerifierKey, empty_root};
 use crate::limits;
 use crate::policy::{Allowance, AllowanceKey, Principal};
 use crate::secret::SecretText;
 use crate::store::{
-    EngineKind, EngineOptions, Mark, MarkError, MarkFile, Store, StoreError, lock_directory,
+    EngineKind, EngineOptions, Mark, MarkError, MarkFile, Reader, Store, StoreError, lock_directory,
 };
 use arc_swap::ArcSwap;
 use std::path::{Path, PathBuf};
@@ -361,6 +361,47 @@ fn emptied(mark: &Mark) -> OpenError {
     }
 }
 
+/// The newest checkpoint of this epoch that lies outside of the vault, where it sends them to a file:
+/// when database and mark were put back together, it still tells.
+fn sent_out(house: &House, verifier: &VerifierKey) -> Option<Checkpoint> {
+    let sink = house.checkpoint_sink.as_ref()?;
+    let note = match std::fs::read_to_string(sink) {
+        Ok(note) => note,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            tracing::warn!(%error, "the checkpoint sink can't be read");
+            return None;
+        }
+    };
+    match Checkpoint::open(&note, std::slice::from_ref(verifier)) {
+        Ok((checkpoint, _)) => Some(checkpoint),
+        Err(why) => {
+            // Of an earlier epoch, or damaged: it vouches for nothing here.
+            tracing::warn!(%why, "the checkpoint sink holds no checkpoint of this ledger");
+            None
+        }
+    }
+}
+
+/// Whether the ledger goes on from a checkpoint that was handed out.
+fn extends(loaded: &Loaded, reader: &dyn Reader, known: &Checkpoint) -> Result<(), OpenError> {
+    let head = &loaded.head;
+    if head.size < known.size {
+        return Err(OpenError::StoreBehind {
+            found: head.size,
+            known: known.size,
+        });
+    }
+    let root_then = loaded
+        .tree
+        .root_at(known.size, &Tiles(reader, head.epoch))
+        .map_err(LoadError::Tree)?;
+    match root_then == known.root {
+        true => Ok(()),
+        false => Err(OpenError::Rewritten { size: known.size }),
+    }
+}
+
 /// [`open`] over a store of the caller's.
 ///
 /// # Errors
@@ -437,15 +478,8 @@ pub fn open_in(
             return Err(OpenError::Rewritten { size: mark.size });
         }
     }
-    if ring.generation() > head.keyring_generation {
-        findings.push(format!(
-            "keyring at generation {}, last entry knew {}",
-            ring.generation(),
-            head.keyring_generation
-        ));
-    }
     let key = ring.ledger_signing(head.epoch)?;
-    let verifier = crate::ledger::VerifierKey::new(
+    let verifier = VerifierKey::new(
         &crate::ledger::origin(vault, head.epoch),
         key.verifying_key(),
     )
@@ -453,6 +487,16 @@ pub fn open_in(
         what: "the signing key",
         why: e.to_string(),
     })?;
+    if let Some(sent) = sent_out(house, &verifier) {
+        extends(&loaded, reader.as_ref(), &sent)?;
+    }
+    if ring.generation() > head.keyring_generation {
+        findings.push(format!(
+            "keyring at generation {}, last entry knew {}",
+            ring.generation(),
+            head.keyring_generation
+        ));
+    }
     let press = Press {
         vault,
         key: key.clone(),

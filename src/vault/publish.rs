@@ -130,6 +130,8 @@ impl Publisher {
                         failing_since = None;
                         self.failing.store(false, Ordering::SeqCst);
                         sender.send_replace(Some(published));
+                        #[cfg(feature = "fault-injection")]
+                        super::crash::point("published");
                     }
                     Err(error) => {
                         let now = press.clock.monotonic_ms();
@@ -173,6 +175,8 @@ impl Press {
     pub(super) fn publish(&mut self, head: &Head) -> Result<Published, String> {
         let checkpoint = Checkpoint::new(self.vault, head.epoch, head.size, head.root);
         let note = checkpoint.sign(&self.key).map_err(|e| e.to_string())?;
+        #[cfg(feature = "fault-injection")]
+        super::crash::point("signed");
         let mark = Mark {
             vault: self.vault,
             epoch: head.epoch,
@@ -182,12 +186,16 @@ impl Press {
             note: note.clone(),
         };
         self.marks.write(&mark).map_err(|e| e.to_string())?;
+        #[cfg(feature = "fault-injection")]
+        super::crash::point("marked");
         if let Some(sink) = &self.sink
             && let Err(error) = replace_file(sink, note.as_bytes())
         {
             // The mark stands; what lies outside is best effort, and said.
             tracing::error!(alarm = "sink", %error, "the checkpoint sink can't be written");
         }
+        #[cfg(feature = "fault-injection")]
+        super::crash::point("sunk");
         Ok(Published {
             checkpoint,
             note: Arc::from(note),
