@@ -40,6 +40,7 @@ pub mod reread;
 mod reseal;
 mod rows;
 mod sessions;
+mod sink_command;
 mod state;
 mod tail;
 mod tee;

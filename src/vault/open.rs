@@ -7,6 +7,7 @@ use super::head::Head;
 use super::load::{LoadError, Loaded, Tiles, load, make_whole, read_head};
 use super::publish::{Press, Publisher};
 use super::registry::Registry;
+use super::sink_command::SinkCommand;
 use crate::clock::{Clock, Timestamp};
 use crate::ids::VaultId;
 use crate::keys::{
@@ -34,6 +35,8 @@ pub struct House {
     pub mark_dir: PathBuf,
     /// A file outside the vault that always holds the newest checkpoint.
     pub checkpoint_sink: Option<PathBuf>,
+    /// A program outside of the vault that gets each checkpoint on its stdin.
+    pub checkpoint_command: Option<PathBuf>,
     /// Sites and rates.
     pub settings: Settings,
     /// The store's engine.
@@ -145,6 +148,17 @@ impl House {
     }
 
     /// Opens the store with the engine that was set; `verify` as in [`EngineOptions`].
+    /// The program that gets checkpoints, if there is one.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    fn sink_command(&self) -> std::io::Result<Option<SinkCommand>> {
+        self.checkpoint_command
+            .clone()
+            .map(SinkCommand::start)
+            .transpose()
+    }
+
     pub(super) fn open_store(&self, verify: bool) -> Result<Box<dyn Store>, StoreError> {
         self.open_store_in(&self.db_dir(), verify)
     }
@@ -265,16 +279,17 @@ fn create_as_in(
         tree: Tree::empty(),
         registry: Registry::default(),
     };
+    let io = |source| OpenError::Io {
+        what: "starting a thread".to_owned(),
+        source,
+    };
     let press = Press {
         vault,
         key,
         marks,
         sink: house.checkpoint_sink.clone(),
+        command: house.sink_command().map_err(io)?,
         clock: house.clock.clone(),
-    };
-    let io = |source| OpenError::Io {
-        what: "starting a thread".to_owned(),
-        source,
     };
     let (publisher, thread) = Publisher::start(press).map_err(io)?;
     let shared = share(ring, &loaded);
@@ -497,16 +512,17 @@ pub fn open_in(
             head.keyring_generation
         ));
     }
+    let io = |source| OpenError::Io {
+        what: "starting a thread".to_owned(),
+        source,
+    };
     let press = Press {
         vault,
         key: key.clone(),
         marks,
         sink: house.checkpoint_sink.clone(),
+        command: house.sink_command().map_err(io)?,
         clock: house.clock.clone(),
-    };
-    let io = |source| OpenError::Io {
-        what: "starting a thread".to_owned(),
-        source,
     };
     let (publisher, publishing) = Publisher::start(press).map_err(io)?;
     publisher.offer(Arc::new(loaded.head.clone()));

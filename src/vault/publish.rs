@@ -5,6 +5,7 @@
 //! is signed; the mark is written and synced; only then is the checkpoint published.
 
 use super::head::Head;
+use super::sink_command::SinkCommand;
 use crate::clock::Clock;
 use crate::ids::VaultId;
 use crate::ledger::Checkpoint;
@@ -53,6 +54,8 @@ pub struct Press {
     pub marks: MarkFile,
     /// A file outside the vault that always holds the newest note.
     pub sink: Option<PathBuf>,
+    /// A program that gets each note.
+    pub(super) command: Option<SinkCommand>,
     /// Time between marks.
     pub clock: Clock,
 }
@@ -194,12 +197,13 @@ impl Press {
             // The mark stands; what lies outside is best effort, and said.
             tracing::error!(alarm = "sink", %error, "the checkpoint sink can't be written");
         }
+        let note: Arc<str> = Arc::from(note);
+        if let Some(command) = &self.command {
+            command.send(&note);
+        }
         #[cfg(feature = "fault-injection")]
         super::crash::point("sunk");
-        Ok(Published {
-            checkpoint,
-            note: Arc::from(note),
-        })
+        Ok(Published { checkpoint, note })
     }
 }
 
