@@ -26,6 +26,13 @@ pub const SPACE_RESERVE_BYTES: u64 = 64 << 20;
 /// At most one high-water mark in this time.
 pub const MARK_INTERVAL_MS: u64 = 100;
 
+/// The checkpoint command is ended after this.
+pub const SINK_COMMAND_MS_MAX: u64 = 10_000;
+/// It is run at most once in this time.
+pub const SINK_COMMAND_PAUSE_MS: u64 = 1_000;
+/// While it fails it is tried again at last after this.
+pub const SINK_COMMAND_PAUSE_MS_MAX: u64 = 60_000;
+
 /// Tokens of one transaction.
 pub const TOKENS_PER_TRANSACTION_MAX: usize = 4;
 /// Parties of one transaction.

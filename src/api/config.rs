@@ -50,6 +50,8 @@ pub struct Config {
     pub cache_mb: u32,
     /// A file outside the vault that each checkpoint goes to as it is made.
     pub checkpoint_sink: Option<PathBuf>,
+    /// A program that gets each checkpoint on its stdin.
+    pub checkpoint_command: Option<PathBuf>,
     /// Where backups go that operators ask for; none are taken without it.
     pub backup_dir: Option<PathBuf>,
     /// How long copies of the keys directory are kept, in days.
@@ -162,6 +164,8 @@ pub struct Settings {
     pub engine: Option<EngineKind>,
     pub cache_mb: Option<u32>,
     pub checkpoint_sink: Option<PathBuf>,
+    /// A program that gets each checkpoint on its stdin.
+    pub checkpoint_command: Option<PathBuf>,
     pub backup_dir: Option<PathBuf>,
     pub key_backup_days: Option<u32>,
 }
@@ -298,6 +302,7 @@ impl Settings {
                 "ENGINE" => settings.engine = Some(word(&name, &value)?),
                 "CACHE_MB" => settings.cache_mb = Some(parse(&name, &value)?),
                 "CHECKPOINT_SINK" => settings.checkpoint_sink = path(),
+                "CHECKPOINT_COMMAND" => settings.checkpoint_command = path(),
                 "BACKUP_DIR" => settings.backup_dir = path(),
                 "KEY_BACKUP_DAYS" => settings.key_backup_days = Some(parse(&name, &value)?),
                 _ => {}
@@ -339,6 +344,7 @@ impl Settings {
         lay(&mut self.engine, upper.engine);
         lay(&mut self.cache_mb, upper.cache_mb);
         lay(&mut self.checkpoint_sink, upper.checkpoint_sink);
+        lay(&mut self.checkpoint_command, upper.checkpoint_command);
         lay(&mut self.backup_dir, upper.backup_dir);
         lay(&mut self.key_backup_days, upper.key_backup_days);
     }
@@ -354,6 +360,7 @@ impl Settings {
             &mut self.uk_modulus.weights,
             &mut self.uk_modulus.substitutions,
             &mut self.checkpoint_sink,
+            &mut self.checkpoint_command,
             &mut self.backup_dir,
         ];
         let lists = [&mut self.tls.client_ca, &mut self.tls.crl];
@@ -445,6 +452,7 @@ impl Settings {
             engine: self.engine.unwrap_or_default(),
             cache_mb: bounded("cache_mb", self.cache_mb.unwrap_or(128), 16..=1_048_576)?,
             checkpoint_sink: self.checkpoint_sink,
+            checkpoint_command: self.checkpoint_command,
             backup_dir: self.backup_dir,
             key_backup_days: bounded(
                 "key_backup_days",

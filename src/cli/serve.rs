@@ -69,6 +69,14 @@ async fn serve(
             )));
         }
     }
+    if let Some(program) = &config.checkpoint_command
+        && !program.is_file()
+    {
+        return Err(CliError::Failed(format!(
+            "checkpoint_command: {} is no program: give its whole path",
+            program.display()
+        )));
+    }
     let stop = stop_signal()?;
     reload_on_hangup(Arc::clone(&tls))?;
     let listener = bind(config.listen).await?;

@@ -78,6 +78,9 @@ pub struct SettingsArgs {
     /// checkpoint_sink: a file outside of the vault that each checkpoint goes to
     #[arg(long, value_name = "FILE")]
     pub checkpoint_sink: Option<PathBuf>,
+    /// checkpoint_command: a program that gets each checkpoint on its stdin
+    #[arg(long, value_name = "PROGRAM")]
+    pub checkpoint_command: Option<PathBuf>,
     /// backup_dir: where backups lie, apart from data and keys, best on another disk
     #[arg(long, value_name = "DIR")]
     pub backup_dir: Option<PathBuf>,
@@ -134,6 +137,7 @@ impl SettingsArgs {
             engine: self.engine,
             cache_mb: self.cache_mb,
             checkpoint_sink: self.checkpoint_sink,
+            checkpoint_command: self.checkpoint_command,
             backup_dir: self.backup_dir,
             key_backup_days: self.key_backup_days,
             ..Settings::default()
@@ -148,6 +152,7 @@ pub fn house(config: &Config, clock: Clock) -> House {
         keys_dir: config.keys_dir.clone(),
         mark_dir: config.mark_dir.clone(),
         checkpoint_sink: config.checkpoint_sink.clone(),
+        checkpoint_command: config.checkpoint_command.clone(),
         settings: vault::Settings {
             sites: config
                 .sites
@@ -227,7 +232,8 @@ mod tests {
                     --tls-client-ca b --tls-crl r --passphrase-file p --uk-modulus-weights w \
                     --uk-modulus-substitutions u --calls-per-second 9 \
                     --reflection --log-format json --log-level trace --cache-mb 17 \
-                    --engine redb --checkpoint-sink s --backup-dir b --key-backup-days 5";
+                    --engine redb --checkpoint-sink s --checkpoint-command p --backup-dir b \
+                    --key-backup-days 5";
         let settings = Line::try_parse_from(line.split_whitespace())
             .unwrap()
             .settings

@@ -286,7 +286,9 @@ mod tests {
             (UNUSUAL_VOLUME, Some(WHO), hour(41))
         );
         assert!(alarm.usual.is_some_and(|usual| (60..100).contains(&usual)));
-        assert_eq!(alarm.count, 4 * alarm.usual.unwrap() + 1);
+        // At the first release that is more; what is usual has a part behind the point.
+        let least = 4 * alarm.usual.unwrap();
+        assert!((least + 1..=least + 4).contains(&alarm.count));
     }
 
     #[test]

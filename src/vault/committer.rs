@@ -401,6 +401,8 @@ impl Committer {
                 return Err(failed);
             }
         };
+        #[cfg(feature = "fault-injection")]
+        super::crash::point("committed");
         self.shared.tee.durable(&writes, &head);
         self.apply(head, staged, effects, step)?;
         self.alarms.entered();
@@ -508,6 +510,8 @@ impl Committer {
         let head = Arc::new(head);
         self.shared.head.store(Arc::clone(&head));
         self.publisher.offer(head);
+        #[cfg(feature = "fault-injection")]
+        super::crash::point("offered");
         Ok(())
     }
 

@@ -13,6 +13,8 @@ mod codes;
 pub mod command;
 mod commands;
 pub mod committer;
+#[cfg(feature = "fault-injection")]
+mod crash;
 mod delivery;
 mod epochs;
 mod erase;
@@ -43,6 +45,7 @@ mod retention;
 mod rewrap;
 mod rows;
 mod sessions;
+mod sink_command;
 mod state;
 mod tail;
 mod tee;

@@ -7,17 +7,18 @@ use super::head::Head;
 use super::load::{LoadError, Loaded, Tiles, load, make_whole, read_head};
 use super::publish::{Press, Publisher};
 use super::registry::Registry;
+use super::sink_command::SinkCommand;
 use crate::clock::{Clock, Timestamp};
 use crate::ids::VaultId;
 use crate::keys::{
     Argon2Cost, Deliver, KeyError, Keyring, NewSeal, RootKey, SealFile, Tries, Unsealer,
 };
-use crate::ledger::{Tree, empty_root};
+use crate::ledger::{Checkpoint, Tree, VerifierKey, empty_root};
 use crate::limits;
 use crate::policy::{Allowance, AllowanceKey, Principal};
 use crate::secret::SecretText;
 use crate::store::{
-    EngineKind, EngineOptions, Mark, MarkError, MarkFile, Store, StoreError, lock_directory,
+    EngineKind, EngineOptions, Mark, MarkError, MarkFile, Reader, Store, StoreError, lock_directory,
 };
 use arc_swap::ArcSwap;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,8 @@ pub struct House {
     pub mark_dir: PathBuf,
     /// A file outside the vault that always holds the newest checkpoint.
     pub checkpoint_sink: Option<PathBuf>,
+    /// A program outside of the vault that gets each checkpoint on its stdin.
+    pub checkpoint_command: Option<PathBuf>,
     /// Sites and rates.
     pub settings: Settings,
     /// The store's engine.
@@ -145,6 +148,17 @@ impl House {
     }
 
     /// Opens the store with the engine that was set; `verify` as in [`EngineOptions`].
+    /// The program that gets checkpoints, if there is one.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    fn sink_command(&self) -> std::io::Result<Option<SinkCommand>> {
+        self.checkpoint_command
+            .clone()
+            .map(SinkCommand::start)
+            .transpose()
+    }
+
     pub(super) fn open_store(&self, verify: bool) -> Result<Box<dyn Store>, StoreError> {
         self.open_store_in(&self.db_dir(), verify)
     }
@@ -265,16 +279,17 @@ fn create_as_in(
         tree: Tree::empty(),
         registry: Registry::default(),
     };
+    let io = |source| OpenError::Io {
+        what: "starting a thread".to_owned(),
+        source,
+    };
     let press = Press {
         vault,
         key,
         marks,
         sink: house.checkpoint_sink.clone(),
+        command: house.sink_command().map_err(io)?,
         clock: house.clock.clone(),
-    };
-    let io = |source| OpenError::Io {
-        what: "starting a thread".to_owned(),
-        source,
     };
     let (publisher, thread) = Publisher::start(press).map_err(io)?;
     let shared = share(ring, &loaded);
@@ -362,6 +377,47 @@ fn emptied(mark: &Mark) -> OpenError {
     }
 }
 
+/// The newest checkpoint of this epoch that lies outside of the vault, where it sends them to a file:
+/// when database and mark were put back together, it still tells.
+fn sent_out(house: &House, verifier: &VerifierKey) -> Option<Checkpoint> {
+    let sink = house.checkpoint_sink.as_ref()?;
+    let note = match std::fs::read_to_string(sink) {
+        Ok(note) => note,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            tracing::warn!(%error, "the checkpoint sink can't be read");
+            return None;
+        }
+    };
+    match Checkpoint::open(&note, std::slice::from_ref(verifier)) {
+        Ok((checkpoint, _)) => Some(checkpoint),
+        Err(why) => {
+            // Of an earlier epoch, or damaged: it vouches for nothing here.
+            tracing::warn!(%why, "the checkpoint sink holds no checkpoint of this ledger");
+            None
+        }
+    }
+}
+
+/// Whether the ledger goes on from a checkpoint that was handed out.
+fn extends(loaded: &Loaded, reader: &dyn Reader, known: &Checkpoint) -> Result<(), OpenError> {
+    let head = &loaded.head;
+    if head.size < known.size {
+        return Err(OpenError::StoreBehind {
+            found: head.size,
+            known: known.size,
+        });
+    }
+    let root_then = loaded
+        .tree
+        .root_at(known.size, &Tiles(reader, head.epoch))
+        .map_err(LoadError::Tree)?;
+    match root_then == known.root {
+        true => Ok(()),
+        false => Err(OpenError::Rewritten { size: known.size }),
+    }
+}
+
 /// [`open`] over a store of the caller's.
 ///
 /// # Errors
@@ -438,15 +494,8 @@ pub fn open_in(
             return Err(OpenError::Rewritten { size: mark.size });
         }
     }
-    if ring.generation() > head.keyring_generation {
-        findings.push(format!(
-            "keyring at generation {}, last entry knew {}",
-            ring.generation(),
-            head.keyring_generation
-        ));
-    }
     let key = ring.ledger_signing(head.epoch)?;
-    let verifier = crate::ledger::VerifierKey::new(
+    let verifier = VerifierKey::new(
         &crate::ledger::origin(vault, head.epoch),
         key.verifying_key(),
     )
@@ -454,16 +503,27 @@ pub fn open_in(
         what: "the signing key",
         why: e.to_string(),
     })?;
+    if let Some(sent) = sent_out(house, &verifier) {
+        extends(&loaded, reader.as_ref(), &sent)?;
+    }
+    if ring.generation() > head.keyring_generation {
+        findings.push(format!(
+            "keyring at generation {}, last entry knew {}",
+            ring.generation(),
+            head.keyring_generation
+        ));
+    }
+    let io = |source| OpenError::Io {
+        what: "starting a thread".to_owned(),
+        source,
+    };
     let press = Press {
         vault,
         key: key.clone(),
         marks,
         sink: house.checkpoint_sink.clone(),
+        command: house.sink_command().map_err(io)?,
         clock: house.clock.clone(),
-    };
-    let io = |source| OpenError::Io {
-        what: "starting a thread".to_owned(),
-        source,
     };
     let (publisher, publishing) = Publisher::start(press).map_err(io)?;
     publisher.offer(Arc::new(loaded.head.clone()));

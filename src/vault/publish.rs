@@ -5,6 +5,7 @@
 //! is signed; the mark is written and synced; only then is the checkpoint published.
 
 use super::head::Head;
+use super::sink_command::SinkCommand;
 use crate::clock::Clock;
 use crate::ids::VaultId;
 use crate::ledger::Checkpoint;
@@ -53,6 +54,8 @@ pub struct Press {
     pub marks: MarkFile,
     /// A file outside the vault that always holds the newest note.
     pub sink: Option<PathBuf>,
+    /// A program that gets each note.
+    pub(super) command: Option<SinkCommand>,
     /// Time between marks.
     pub clock: Clock,
 }
@@ -130,6 +133,8 @@ impl Publisher {
                         failing_since = None;
                         self.failing.store(false, Ordering::SeqCst);
                         sender.send_replace(Some(published));
+                        #[cfg(feature = "fault-injection")]
+                        super::crash::point("published");
                     }
                     Err(error) => {
                         let now = press.clock.monotonic_ms();
@@ -173,6 +178,8 @@ impl Press {
     pub(super) fn publish(&mut self, head: &Head) -> Result<Published, String> {
         let checkpoint = Checkpoint::new(self.vault, head.epoch, head.size, head.root);
         let note = checkpoint.sign(&self.key).map_err(|e| e.to_string())?;
+        #[cfg(feature = "fault-injection")]
+        super::crash::point("signed");
         let mark = Mark {
             vault: self.vault,
             epoch: head.epoch,
@@ -182,16 +189,21 @@ impl Press {
             note: note.clone(),
         };
         self.marks.write(&mark).map_err(|e| e.to_string())?;
+        #[cfg(feature = "fault-injection")]
+        super::crash::point("marked");
         if let Some(sink) = &self.sink
             && let Err(error) = replace_file(sink, note.as_bytes())
         {
             // The mark stands; what lies outside is best effort, and said.
             tracing::error!(alarm = "sink", %error, "the checkpoint sink can't be written");
         }
-        Ok(Published {
-            checkpoint,
-            note: Arc::from(note),
-        })
+        let note: Arc<str> = Arc::from(note);
+        if let Some(command) = &self.command {
+            command.send(&note);
+        }
+        #[cfg(feature = "fault-injection")]
+        super::crash::point("sunk");
+        Ok(Published { checkpoint, note })
     }
 }
 

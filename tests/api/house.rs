@@ -113,6 +113,7 @@ fn house(dir: &Path, clock: Clock) -> House {
         keys_dir: dir.join("keys"),
         mark_dir: dir.join("mark"),
         checkpoint_sink: None,
+        checkpoint_command: None,
         settings: Settings {
             sites: SITES.iter().map(|s| (site(s), 180 * DAY_MS)).collect(),
             fingerprints: BTreeSet::new(),

@@ -167,6 +167,7 @@ impl World {
             keys_dir: dir.path().join("keys"),
             mark_dir: dir.path().join("mark"),
             checkpoint_sink: None,
+            checkpoint_command: None,
             settings: Settings {
                 sites: ["nl", "us"].map(|name| (site(name), 180 * DAY_MS)).into(),
                 fingerprints: std::collections::BTreeSet::new(),

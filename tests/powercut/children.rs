@@ -13,7 +13,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// A child that takes longer hangs: the engine waits without a time-out when its threads died.
-const CHILD_MAX: Duration = Duration::from_secs(120);
+const CHILD_MAX: Duration = Duration::from_secs(600);
 
 /// One kind of work that a child can do.
 pub struct Subject {
@@ -231,7 +231,8 @@ impl<'a> Life<'a> {
                 _ => {}
             }
         }
-        Verdict::Unopenable(format!("{status:?}: {}", lines.join("\n")))
+        let status = status.map_or("none within the bound".to_owned(), |s| s.to_string());
+        Verdict::Unopenable(format!("{status}: {}", lines.join("\n")))
     }
 
     /// Keeps the files for a look at them; says where.

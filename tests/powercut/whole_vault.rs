@@ -235,6 +235,7 @@ fn house(orders: &Orders) -> House {
         keys_dir: data.join("keys"),
         mark_dir: data.join("mark"),
         checkpoint_sink: None,
+        checkpoint_command: None,
         settings: Settings {
             sites: [(nl(), 180 * DAY_MS)].into(),
             fingerprints: std::collections::BTreeSet::new(),

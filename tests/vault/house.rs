@@ -103,6 +103,7 @@ pub fn house_in(dir: &Path, clock: &Arc<ManualClock>) -> House {
         keys_dir: dir.join("keys"),
         mark_dir: dir.join("mark"),
         checkpoint_sink: None,
+        checkpoint_command: None,
         settings: Settings {
             sites: BTreeMap::from(sites),
             fingerprints: std::collections::BTreeSet::new(),

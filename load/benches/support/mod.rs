@@ -101,6 +101,7 @@ pub fn house(dir: &Path) -> House {
         keys_dir: dir.join("keys"),
         mark_dir: dir.join("mark"),
         checkpoint_sink: None,
+        checkpoint_command: None,
         settings: Settings {
             sites: BTreeMap::from([(site(), 180 * DAY_MS)]),
             fingerprints: BTreeSet::new(),

@@ -250,6 +250,7 @@ fn house(dir: &Path, clock: Clock, settings: StageSettings) -> House {
         keys_dir: dir.join("keys"),
         mark_dir: dir.join("data"),
         checkpoint_sink: Some(dir.join("checkpoint")),
+        checkpoint_command: None,
         settings: vault::Settings {
             sites: sites::defaults()
                 .into_iter()

@@ -217,7 +217,7 @@ mod tests {
         entry.fields = vec!["NUMBER"];
         entry.amount = Some((1999, *b"EUR"));
         let document = of(&entry);
-        assert_eq!(document["@timestamp"], "2026-11-23T19:24:15.007Z");
+        assert_eq!(document["@timestamp"], "2026-11-23T18:44:15.007Z");
         let event = &document["event"];
         assert_eq!(event["action"], "redeemed");
         assert_eq!(event["category"], json!(["api"]));

@@ -479,6 +479,8 @@ fn open_epoch(
         key,
         marks: MarkFile::open(&house.mark_dir)?,
         sink: house.checkpoint_sink.clone(),
+        // It gets its first one when the vault serves.
+        command: None,
         clock: house.clock.clone(),
     };
     Ok(FirstMark {
