@@ -419,7 +419,7 @@ impl Worker {
             u64::from_be_bytes(bytes.copied().unwrap_or_default())
         };
         match key[0] {
-            space::TRANSACTIONS => ((number(1) >> 32) * 1_000 >> 32) as u32,
+            space::TRANSACTIONS => (((number(1) >> 32) * 1_000) >> 32) as u32,
             space::ENTRIES => {
                 let size = self.shared.head.load().size.max(1);
                 (number(5).min(size) * 1_000 / size) as u32
