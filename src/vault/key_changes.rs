@@ -168,7 +168,8 @@ impl Batch<'_> {
 
     /// Goes on once the keyring did what is needed; until then the round is judged for nothing.
     pub(super) fn require(&mut self, need: Need) -> Result<(), No> {
-        if self.granted == Some(&need) {
+        let done = matches!(need, Need::Compromise(id) if self.is_compromised(id));
+        if done || self.granted == Some(&need) {
             return Ok(());
         }
         self.needs = Some(need);
@@ -242,10 +243,22 @@ impl Batch<'_> {
     pub(super) fn check_compromise(&self, id: KeyId, entry: &mut Entry) -> Result<String, No> {
         let label = label_of(self.ring, id);
         entry.detail.insert(DETAIL_KEY, label.clone());
-        if self.granted != Some(&Need::Compromise(id)) {
-            self.ring.may_compromise(id).map_err(denied)?;
-        }
+        self.ring.may_compromise(id).map_err(denied)?;
         Ok(label)
+    }
+
+    /// The same for an approved action, which is done at most once: when the process died between the
+    /// keyring's change and the round, its entries are written at the next approval.
+    pub(super) fn check_approved_compromise(&self, id: KeyId, entry: &mut Entry) -> Result<(), No> {
+        if self.is_compromised(id) {
+            entry.detail.insert(DETAIL_KEY, label_of(self.ring, id));
+            return Ok(());
+        }
+        self.check_compromise(id, entry).map(|_| ())
+    }
+
+    fn is_compromised(&self, id: KeyId) -> bool {
+        self.ring.key(id).is_ok_and(KeyRecord::is_compromised)
     }
 
     /// `CompromiseKey`, with as many operators as it takes.

@@ -62,14 +62,29 @@ impl Batch<'_> {
             }
             Rewrap::Rows(stale) => self.rewrap_rows(stale, entry),
             Rewrap::Ended { keys, rows } => {
+                let keys = self.went_through(keys);
+                if keys.is_empty() {
+                    return Ok(Done::Rewrapped { rows: 0, failed: 0 });
+                }
                 self.require(Need::Clear(keys.clone()))?;
                 entry.detail.insert("rows", rows.to_string());
                 for id in keys {
-                    self.enter_about(*id, entry)?;
+                    self.enter_about(id, entry)?;
                 }
                 Ok(Done::Rewrapped { rows: 0, failed: 0 })
             }
         }
+    }
+
+    /// Those of a pass's keys under which it left nothing. A row is sealed anew only while its name's
+    /// newest key seals: where that came to its end meanwhile, rows were passed over.
+    fn went_through(&self, keys: &[KeyId]) -> Vec<KeyId> {
+        if let Some(Need::Clear(keys)) = self.granted {
+            return keys.clone();
+        }
+        let followed = self.ring.superseded(self.now);
+        let is_followed = |id: &&KeyId| followed.iter().any(|one| one.key == **id);
+        keys.iter().filter(is_followed).copied().collect()
     }
 
     fn enter_about(&mut self, id: KeyId, entry: &mut Entry) -> Result<(), No> {
@@ -404,7 +419,7 @@ impl Worker {
             u64::from_be_bytes(bytes.copied().unwrap_or_default())
         };
         match key[0] {
-            space::TRANSACTIONS => ((number(1) >> 32) * 1_000 >> 32) as u32,
+            space::TRANSACTIONS => (((number(1) >> 32) * 1_000) >> 32) as u32,
             space::ENTRIES => {
                 let size = self.shared.head.load().size.max(1);
                 (number(5).min(size) * 1_000 / size) as u32

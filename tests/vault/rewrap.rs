@@ -361,3 +361,29 @@ fn keys_are_followed_and_rows_sealed_anew_ahead_of_their_dates() {
     assert_eq!(rows_under(&home, &[old]), 0);
     home.ledger();
 }
+
+/// A later key whose own time came to its end took nothing more: the earlier one is not clear.
+#[test]
+fn a_pass_that_ends_after_the_later_key_seals_no_more_clears_nothing() {
+    let home = Home::new();
+    let name = KeyName::parse("log/-/2026-11").expect("a name");
+    admin(&home, "ann", Admin::RotateKey(Some(name))).expect("rotated");
+    let earlier = key(&home, "log/-/2026-11#1");
+    let ended = || {
+        let ended = Rewrap::Ended {
+            keys: vec![earlier],
+            rows: 0,
+        };
+        let asked = home
+            .vault()
+            .ask(Caller::vault(), Work::Rewrap(ended), u64::MAX);
+        RUNTIME.block_on(asked).expect("done");
+        find(&home, "log/-/2026-11#1").expect("a key").2
+    };
+    home.clock.pass_ms(31 * DAY_MS);
+    assert!(!ended());
+    assert!(rows_under(&home, &[earlier]) > 0);
+    // The control: followed once more, it is taken at its word.
+    admin(&home, "ann", Admin::RotateKey(Some(name))).expect("rotated");
+    assert!(ended());
+}

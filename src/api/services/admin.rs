@@ -697,7 +697,7 @@ fn key_named(text: &str, keys: &[KeyFacts]) -> Result<Option<KeyId>, Malformed> 
     let name = KeyName::parse(name)?;
     let mut of_name = keys.iter().filter(|key| key.name == name);
     let found = match generation {
-        None => of_name.last(),
+        None => of_name.next_back(),
         Some(number) => of_name.find(|key| key.generation == number),
     };
     Ok(found.map(|key| key.id))
