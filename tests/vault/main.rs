@@ -16,6 +16,7 @@ mod engine;
 mod faults;
 #[path = "../fuzz/mod.rs"]
 mod fuzz;
+mod growth;
 mod last_use;
 mod matrix;
 mod model;
