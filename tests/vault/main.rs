@@ -17,6 +17,7 @@ mod engine;
 mod faults;
 #[path = "../fuzz/mod.rs"]
 mod fuzz;
+mod growth;
 mod last_use;
 mod matrix;
 mod model;
