@@ -157,10 +157,13 @@ async fn fill(dir: &Path, count: u64) -> Vec<Token> {
         keys_dir: dir.join("keys"),
         mark_dir: dir.join("data"),
         checkpoint_sink: None,
+        checkpoint_command: None,
         settings: Settings {
             sites: BTreeMap::from([(Site::parse("nl").expect("a site"), 180 * DAY_MS)]),
             fingerprints: BTreeSet::new(),
             denials_per_minute: 100,
+            retention: payvault::api::sites::retention(),
+            key_backup_days: 30,
         },
         engine: EngineKind::default(),
         cache_bytes: 64 << 20,
