@@ -346,6 +346,14 @@ fn a_destruction_has_one_entry_whenever_the_process_dies() {
     };
     home.clock.pass_ms(8 * DAY_MS);
     home.ask("shop", Work::Get { transaction }).expect("read");
+    let pending = |home: &Home| {
+        let lines = home.ledger();
+        let of_it = lines.iter().filter(|line| {
+            line.get("event") == "destruction_pending" && line.detail("key") == name.to_string()
+        });
+        of_it.count()
+    };
+    assert_eq!(pending(&home), 1);
     home.kill();
     // What the keeper does, up to the crash.
     let mut ring = home.ring();
@@ -370,6 +378,7 @@ fn a_destruction_has_one_entry_whenever_the_process_dies() {
     home.restart();
     tick(&home);
     assert_eq!(told(&home), ["1"], "once");
+    assert_eq!(pending(&home), 1, "once");
     let receipt = receipt(&home, &name.to_string()).expect("a receipt");
     let key = home.vault().verifier().clone();
     assert!(verify_receipt(receipt.as_bytes(), &[key]).is_ok());
