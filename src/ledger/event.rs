@@ -112,6 +112,10 @@ events! {
     ClockConfirmed = "clock_confirmed",
     /// The erasure of a transaction was asked for.
     ErasureRequested = "erasure_requested",
+    /// A legal hold was placed; the detail `hold` names it, `case` what for, `covers` what.
+    HoldPlaced = "hold_placed",
+    /// A legal hold was lifted.
+    HoldLifted = "hold_lifted",
 }
 
 /// The member of an entry's `detail` in which [`Event::KeyCreated`] and [`Event::KeyDestroyed`]
@@ -129,7 +133,7 @@ mod tests {
             assert_eq!(Event::parse(event.as_str()), Some(*event));
             assert!(codes.insert(event.as_str()));
         }
-        assert_eq!(codes.len(), 40);
+        assert_eq!(codes.len(), 42);
         assert_eq!(Event::parse("Redeemed"), None);
         assert_eq!(Event::parse(""), None);
     }

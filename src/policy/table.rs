@@ -121,17 +121,21 @@ pub const fn rule(rpc: Rpc) -> Rule {
         | Rpc::GetPrincipal
         | Rpc::ListAllowances
         | Rpc::ListKeys
-        | Rpc::GetErasureReceipt => human(OVERSIGHT),
+        | Rpc::GetErasureReceipt
+        | Rpc::ListHolds => human(OVERSIGHT),
         Rpc::DisablePrincipal
         | Rpc::RotateSecret
         | Rpc::ApproveAction
         | Rpc::TakeBackup
         | Rpc::EraseTransaction => human(OPERATOR),
-        Rpc::CreatePrincipal | Rpc::SetAllowance | Rpc::ConfirmRestore | Rpc::ConfirmClock => {
-            Rule {
-                two_operators: true,
-                ..human(OPERATOR)
-            }
-        }
+        Rpc::CreatePrincipal
+        | Rpc::SetAllowance
+        | Rpc::ConfirmRestore
+        | Rpc::ConfirmClock
+        | Rpc::PlaceHold
+        | Rpc::LiftHold => Rule {
+            two_operators: true,
+            ..human(OPERATOR)
+        },
     }
 }

@@ -92,6 +92,8 @@ impl Batch<'_> {
                 }
                 self.confirm_clock(entry)
             }
+            Admin::PlaceHold(asked) => self.ask_hold(caller, asked, entry),
+            Admin::LiftHold(id) => self.ask_lift(caller, *id, entry),
             Admin::Approve(id) => self.approve(caller, *id, entry),
             Admin::LoginTried(good) => self.login_tried(caller, *good, entry),
             Admin::LoggedOut => {
@@ -126,7 +128,7 @@ impl Batch<'_> {
     }
 
     /// Keeps a change for a second operator, when the vault has two.
-    fn defer(
+    pub(super) fn defer(
         &mut self,
         caller: &Caller,
         change: Change,
@@ -197,6 +199,8 @@ impl Batch<'_> {
             }
             Change::ConfirmRestore(epoch) => self.check_restored(*epoch)?,
             Change::ConfirmClock(off_ms) => self.check_clock(*off_ms)?,
+            Change::PlaceHold(..) => self.check_holds()?,
+            Change::LiftHold(hold) => self.check_hold(*hold)?,
         }
         let mut registry = Registry::clone(&self.registry);
         registry.settle(&id);
@@ -226,6 +230,14 @@ impl Batch<'_> {
             Change::ConfirmClock(_) => {
                 act.event = Event::ClockConfirmed;
                 self.confirm_clock(&mut act)?;
+            }
+            Change::PlaceHold(hold_id, hold) => {
+                act.event = Event::HoldPlaced;
+                self.place_hold(hold_id, hold, &mut act)?;
+            }
+            Change::LiftHold(hold) => {
+                act.event = Event::HoldLifted;
+                self.lift_hold(hold, &mut act)?;
             }
         }
         Ok(Done::Noted { entry: approval })
@@ -307,7 +319,7 @@ impl Batch<'_> {
     }
 
     /// Lets the rest of this round see a changed registry, and the vault once it is durable.
-    fn adopt(&mut self, registry: Registry) {
+    pub(super) fn adopt(&mut self, registry: Registry) {
         self.registry = Arc::new(registry);
         self.effects
             .push(Effect::Registry(Arc::clone(&self.registry)));
@@ -398,6 +410,12 @@ impl Batch<'_> {
         match note {
             Note::Tick => {
                 self.sum_refusals(false)?;
+                return Ok(Done::Noted {
+                    entry: self.next_index(),
+                });
+            }
+            Note::Rewrap(moves) => {
+                self.rewrap(moves)?;
                 return Ok(Done::Noted {
                     entry: self.next_index(),
                 });

@@ -2,9 +2,10 @@
 
 use super::epochs::ClosedEpoch;
 use super::erase::{Erasure, ErasureRequest};
+use super::hold::HoldRequest;
 use crate::clock::Timestamp;
-use crate::ids::{ActionId, PrincipalId, TransactionId};
-use crate::keys::{Fingerprint, Tries};
+use crate::ids::{ActionId, HoldId, PrincipalId, TransactionId};
+use crate::keys::{Fingerprint, KeyName, Tries};
 use crate::payment::{Details, Masked, SecurityCode, Token};
 use crate::policy::{Allowance, AllowanceKey, Denial, FieldSet, Principal, Purpose, Rpc, Terms};
 use std::sync::Arc;
@@ -197,6 +198,10 @@ pub enum Admin {
     ConfirmRestore,
     /// `ConfirmClock`.
     ConfirmClock,
+    /// `PlaceHold`.
+    PlaceHold(HoldRequest),
+    /// `LiftHold`.
+    LiftHold(HoldId),
     /// A custodian, by this name, showed that his share is good.
     ShareAcknowledged(String),
     /// The first call of a day by a principal: for the 90-day rule.
@@ -209,6 +214,8 @@ pub enum Note {
     Tick,
     /// Rows of erased transactions are taken away.
     Sweep(Vec<TransactionId>),
+    /// Held transactions, and the keys that they go under.
+    Rewrap(Vec<(TransactionId, KeyName)>),
     /// The vault was made.
     Created,
     /// The log starts (the vault serves).

@@ -1,6 +1,7 @@
 //! Facts about commands that the round needs before it judges them.
 
 use super::command::{Admin, Ask, Note, Work};
+use super::hold::HoldScope;
 use crate::clock::Timestamp;
 use crate::ids::{Site, TransactionId};
 use crate::keys::{KeyName, Keyring};
@@ -33,6 +34,8 @@ pub(super) fn event_of(work: &Work) -> Event {
             Admin::LoggedOut => Event::Logout,
             Admin::ConfirmRestore => Event::RestoreConfirmed,
             Admin::ConfirmClock => Event::ClockConfirmed,
+            Admin::PlaceHold(_) => Event::HoldPlaced,
+            Admin::LiftHold(_) => Event::HoldLifted,
             Admin::ShareAcknowledged(_) => Event::ShareAcknowledged,
             // No entry of its own.
             Admin::Seen(_) => Event::Login,
@@ -49,7 +52,7 @@ pub(super) fn event_of(work: &Work) -> Event {
             Note::BackupEnded { .. } => Event::BackupEnded,
             Note::EpochOpened(_) => Event::EpochOpened,
             Note::Handshakes(_) => Event::HandshakesRefused,
-            Note::Tick | Note::Sweep(_) => Event::DenialsSummed,
+            Note::Tick | Note::Sweep(_) | Note::Rewrap(_) => Event::DenialsSummed,
         },
     }
 }
@@ -75,7 +78,8 @@ const fn event_of_rpc(rpc: Rpc) -> Event {
         | Rpc::GetPrincipal
         | Rpc::ListAllowances
         | Rpc::ListKeys
-        | Rpc::GetErasureReceipt => Event::LogExported,
+        | Rpc::GetErasureReceipt
+        | Rpc::ListHolds => Event::LogExported,
         Rpc::Unseal => Event::UnsealRefused,
         Rpc::Seal => Event::Sealed,
         Rpc::CreatePrincipal => Event::PrincipalCreated,
@@ -86,6 +90,8 @@ const fn event_of_rpc(rpc: Rpc) -> Event {
         Rpc::TakeBackup => Event::BackupBegun,
         Rpc::ConfirmRestore => Event::RestoreConfirmed,
         Rpc::ConfirmClock => Event::ClockConfirmed,
+        Rpc::PlaceHold => Event::HoldPlaced,
+        Rpc::LiftHold => Event::HoldLifted,
         Rpc::EraseTransaction => Event::ErasureRequested,
     }
 }
@@ -104,11 +110,17 @@ pub(super) fn transactions_of(ask: &Ask, ring: &Keyring, now: Timestamp) -> Vec<
         | Work::Revoke { transaction, .. }
         | Work::Close { transaction } => vec![*transaction],
         Work::Erase(asked) => vec![asked.transaction],
-        Work::Refused { .. }
-        | Work::Export { .. }
-        | Work::Backup { .. }
-        | Work::Admin(_)
-        | Work::Note(_) => Vec::new(),
+        Work::Note(Note::Rewrap(moves)) => moves.iter().map(|(id, _)| *id).collect(),
+        Work::Admin(admin) => match &**admin {
+            Admin::PlaceHold(asked) => match asked.scope {
+                HoldScope::Transaction(id) => vec![id],
+                HoldScope::Range { .. } => Vec::new(),
+            },
+            _ => Vec::new(),
+        },
+        Work::Refused { .. } | Work::Export { .. } | Work::Backup { .. } | Work::Note(_) => {
+            Vec::new()
+        }
     }
 }
 

@@ -460,7 +460,7 @@ impl Committer {
     /// goes on from where it was last in step: otherwise one entry under a clock that was set a
     /// year ahead would keep effective time there, and end every key that is due by then. It never
     /// falls below the last entry's.
-    fn clock_step(&self) -> ClockStep {
+    pub(super) fn clock_step(&self) -> ClockStep {
         let (wall, monotonic) = (self.clock.now(), self.clock.monotonic_ms());
         let expected = self.in_step.0.plus_ms(monotonic - self.in_step.1);
         let off_ms = wall.0.wrapping_sub(expected.0) as i64;

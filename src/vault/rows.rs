@@ -1,7 +1,7 @@
 //! Where each row lies and what its seal is bound to (`docs/format.md` §2 and §5). Keys and places
 //! are made here only, so that reader and writer can't differ.
 
-use crate::ids::{ActionId, PrincipalId, Site, TransactionId};
+use crate::ids::{ActionId, HoldId, PrincipalId, Site, TransactionId};
 use crate::keys::{KeyId, Kind, Place};
 use crate::policy::AllowanceKey;
 use crate::store::space;
@@ -110,6 +110,13 @@ impl Row {
         let mut row_key = vec![space::KEY_ENDS];
         row_key.extend_from_slice(&key.0.to_be_bytes());
         Row::own(row_key, Site::VAULT, Kind::KeyEnd)
+    }
+
+    /// A legal hold.
+    pub fn hold(id: HoldId) -> Row {
+        let mut key = vec![space::HOLDS];
+        key.extend_from_slice(&id.0);
+        Row::own(key, Site::VAULT, Kind::Hold)
     }
 
     /// A row whose derived key is its own.

@@ -47,12 +47,15 @@ fn callers(rpc: Rpc) -> &'static str {
         | Rpc::TakeBackup
         | Rpc::ConfirmRestore
         | Rpc::ConfirmClock
+        | Rpc::PlaceHold
+        | Rpc::LiftHold
         | Rpc::EraseTransaction => "O",
         Rpc::ListPrincipals
         | Rpc::GetPrincipal
         | Rpc::ListAllowances
         | Rpc::ListKeys
-        | Rpc::GetErasureReceipt => "AO",
+        | Rpc::GetErasureReceipt
+        | Rpc::ListHolds => "AO",
     }
 }
 
@@ -353,7 +356,12 @@ fn two_operators_are_needed_for_what_could_let_an_accomplice_in() {
     for rpc in Rpc::ALL.iter().copied() {
         let wanted = matches!(
             rpc,
-            Rpc::CreatePrincipal | Rpc::SetAllowance | Rpc::ConfirmRestore | Rpc::ConfirmClock
+            Rpc::CreatePrincipal
+                | Rpc::SetAllowance
+                | Rpc::ConfirmRestore
+                | Rpc::ConfirmClock
+                | Rpc::PlaceHold
+                | Rpc::LiftHold
         );
         assert_eq!(
             payvault::policy::rule(rpc).two_operators,

@@ -186,6 +186,8 @@ impl Facts {
             | Event::KeyDestroyed
             | Event::DestructionPending
             | Event::ErasureRequested
+            | Event::HoldPlaced
+            | Event::HoldLifted
             | Event::Unsealed
             | Event::UnsealRefused
             | Event::Sealed => self.keys.add(entry),
