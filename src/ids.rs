@@ -121,6 +121,10 @@ id!(
     /// An action that waits for a second operator.
     ActionId, "act_"
 );
+id!(
+    /// A legal hold.
+    HoldId, "hld_"
+);
 
 /// A site of the house ("us", "nl"), or [`Site::VAULT`] for what belongs to no site.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

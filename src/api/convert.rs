@@ -43,7 +43,7 @@ pub fn token(field: &str, text: String, violations: &mut Violations) -> Option<T
 }
 
 /// A moment.
-fn moment(
+pub fn moment(
     field: &str,
     time: Option<prost_types::Timestamp>,
     violations: &mut Violations,

@@ -228,6 +228,11 @@ pub fn of_denial(denial: Denial) -> Status {
             "the vault was restored from a backup, and this token is from before; its operators have to confirm: ask them, then retry",
             Some(Duration::from_secs(60)),
         ),
+        D::UnknownHold => (
+            Code::NotFound,
+            "no hold has this id: payvault hold list has them all",
+            None,
+        ),
         D::UnknownKey => (
             Code::NotFound,
             "no key has this name: payvault keys list has them all",

@@ -63,13 +63,20 @@ pub async fn erase(args: EraseArgs, output: Output) -> Result<(), CliError> {
         "entries_until": erasure.entries_until.as_ref().map(|at| moment::text(Some(at))),
         "entries_key": erasure.entries_key,
         "entry_index": erasure.entry_index,
+        "held_for": erasure.held_for,
     });
     output.result(&document, |out| {
         match erasure.erased {
             true => writeln!(out, "erased: nothing of it can be read any more")?,
             false => writeln!(out, "not erased yet; nothing is redeemed from now on")?,
         }
+        if !erasure.held_for.is_empty() {
+            writeln!(out, "held for       {}", erasure.held_for.join(", "))?;
+        }
         match &erasure.details_until {
+            None if !erasure.held_for.is_empty() => {
+                writeln!(out, "account data   while it is held")?
+            }
             Some(_) => writeln!(
                 out,
                 "account data   until {} ({})",

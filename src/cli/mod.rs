@@ -14,7 +14,8 @@ pub mod details;
 pub mod dev;
 pub mod erasure;
 mod error;
-pub mod import;
+pub mod hold;
+mod import;
 pub mod init;
 pub mod input;
 pub mod keys;
@@ -129,6 +130,9 @@ pub enum Command {
     /// Ask for a transaction's erasure
     #[command(after_help = erasure::ERASE_HELP)]
     Erase(erasure::EraseArgs),
+    /// Place, lift and list legal holds
+    #[command(subcommand)]
+    Hold(hold::HoldCommand),
     /// Confirm a clock that jumped
     #[command(subcommand)]
     Clock(clock::ClockCommand),
@@ -192,6 +196,7 @@ async fn call(command: Command, output: Output) -> Result<(), CliError> {
         Command::Describe(args) => describe::run(args, output).await,
         Command::Revoke(args) => revoke::run(args, output).await,
         Command::Erase(args) => erasure::erase(args, output).await,
+        Command::Hold(command) => hold::run(command, output).await,
         Command::Clock(command) => clock::run(command, output).await,
         Command::Report(args) => report::run(args, output).await,
         Command::Demo(_)

@@ -35,6 +35,8 @@ pub enum Kind {
     ClosedEpoch = 8,
     /// Where the entry of a key's destruction stands.
     KeyEnd = 9,
+    /// A legal hold.
+    Hold = 10,
     /// An inner record: under the token's secret, not under a key of the keyring.
     Record = 16,
     /// The answer of a remembered request: under the request's tag.
@@ -45,7 +47,10 @@ impl Kind {
     /// Whether a row of this kind and site belongs under a key of that name: keys have one purpose.
     fn belongs_under(self, site: Site, name: KeyName) -> bool {
         match (self, name) {
-            (Kind::Transaction, KeyName::Release { site: own, .. })
+            (
+                Kind::Transaction,
+                KeyName::Release { site: own, .. } | KeyName::Hold { site: own, .. },
+            )
             | (Kind::Entry, KeyName::Log { site: own, .. }) => own == site,
             (
                 Kind::Head
@@ -54,7 +59,8 @@ impl Kind {
                 | Kind::Redo
                 | Kind::PendingAction
                 | Kind::ClosedEpoch
-                | Kind::KeyEnd,
+                | Kind::KeyEnd
+                | Kind::Hold,
                 KeyName::Vault,
             ) => true,
             _ => false,

@@ -3,7 +3,7 @@
 
 use crate::clock::{DAY_MS, Timestamp};
 use crate::codec::Malformed;
-use crate::ids::Site;
+use crate::ids::{HoldId, Site, from_letters, letters};
 use std::fmt;
 
 /// A key's number in its keyring: given once, never again. 0 is no key's.
@@ -62,6 +62,13 @@ pub enum KeyName {
     Vault,
     /// Seals backups of the store.
     Backup,
+    /// Seals the transaction rows that a hold covers, once their bucket has ended.
+    Hold {
+        /// The site.
+        site: Site,
+        /// The hold.
+        hold: HoldId,
+    },
 }
 
 /// From when on a key may no longer be used.
@@ -81,6 +88,8 @@ const DECRYPT_MS: u64 = ENCRYPT_MS + OPEN_MS;
 pub(super) const OPEN_MS: u64 = 3 * 365 * DAY_MS;
 /// So long a later key of a past month has to seal that month's entries anew.
 const REWRAP_MS: u64 = 30 * DAY_MS;
+/// A hold's key seals a row once, and seldom again; how long a case goes on nobody knows.
+const HOLD_MS: u64 = 30 * 365 * DAY_MS;
 /// Entries of a month are still written so long after its end: by effective time, which may stand
 /// still after a jump of the clock.
 const LOG_GRACE_MS: u64 = 2 * DAY_MS;
@@ -99,6 +108,7 @@ impl KeyName {
     /// | `replay` | 48 h after its day's begin | the same |
     /// | `collect` | the end of its day | 48 h after its day's begin: what was sealed just before midnight |
     /// | `identity`, `ledger-signing` | 2 years | the same: they open nothing |
+    /// | `hold` | 30 years; lifting the hold ends it | the same |
     /// | `fingerprint`, `vault`, `backup` | 2 years | 3 years more (SP 800-57) |
     pub(super) fn limits(&self, now: Timestamp) -> Limits {
         let day_begin = |day: u32| Timestamp(u64::from(day) * DAY_MS);
@@ -125,6 +135,8 @@ impl KeyName {
             KeyName::Fingerprint { .. } | KeyName::Vault | KeyName::Backup => {
                 (now.plus_ms(ENCRYPT_MS), now.plus_ms(DECRYPT_MS))
             }
+            // It lives as long as its case.
+            KeyName::Hold { .. } => (now.plus_ms(HOLD_MS), now.plus_ms(HOLD_MS)),
         };
         Limits {
             not_after_encrypt: encrypt,
@@ -173,7 +185,8 @@ impl KeyName {
             | KeyName::Identity
             | KeyName::LedgerSigning { .. }
             | KeyName::Vault
-            | KeyName::Backup => false,
+            | KeyName::Backup
+            | KeyName::Hold { .. } => false,
         }
     }
 
@@ -189,15 +202,18 @@ impl KeyName {
             KeyName::LedgerSigning { .. } => "signs the checkpoints of this epoch",
             KeyName::Vault => "seals the vault's own rows",
             KeyName::Backup => "seals backups",
+            KeyName::Hold { .. } => "seals the transactions that this hold covers",
         }
     }
 
     /// What a key of this name is used with.
     pub const fn algorithm(&self) -> &'static str {
         match self {
-            KeyName::Release { .. } | KeyName::Log { .. } | KeyName::Vault | KeyName::Backup => {
-                "AES-256-GCM, keys derived by HKDF-SHA-256"
-            }
+            KeyName::Release { .. }
+            | KeyName::Log { .. }
+            | KeyName::Vault
+            | KeyName::Backup
+            | KeyName::Hold { .. } => "AES-256-GCM, keys derived by HKDF-SHA-256",
             KeyName::Replay { .. } => "HMAC-SHA-256, and AES-256-GCM, keys derived by HKDF-SHA-256",
             KeyName::Fingerprint { .. } => "HMAC-SHA-256",
             KeyName::Collect { .. } => "HPKE, X25519",
@@ -214,7 +230,8 @@ impl KeyName {
             | KeyName::Replay { .. }
             | KeyName::Fingerprint { .. }
             | KeyName::Vault
-            | KeyName::Backup => 256,
+            | KeyName::Backup
+            | KeyName::Hold { .. } => 256,
         }
     }
 
@@ -252,6 +269,10 @@ impl KeyName {
             "identity" => KeyName::Identity,
             "ledger-signing" => KeyName::LedgerSigning {
                 epoch: number(next()?)?,
+            },
+            "hold" => KeyName::Hold {
+                site: site(next()?)?,
+                hold: HoldId(from_letters(next()?.as_bytes()).ok_or(WRONG)?),
             },
             "vault" => KeyName::Vault,
             "backup" => KeyName::Backup,
@@ -319,6 +340,7 @@ impl fmt::Display for KeyName {
             KeyName::LedgerSigning { epoch } => write!(f, "ledger-signing/{epoch}"),
             KeyName::Vault => f.write_str("vault"),
             KeyName::Backup => f.write_str("backup"),
+            KeyName::Hold { site, hold } => write!(f, "hold/{site}/{}", letters(&hold.0)),
         }
     }
 }
@@ -353,6 +375,7 @@ mod tests {
             "ledger-signing/1",
             "vault",
             "backup",
+            "hold/nl/bcdfghjkmnpqrstvbcdfghjkmnpqrstv",
         ] {
             assert_eq!(KeyName::parse(text).unwrap().to_string(), text);
         }
@@ -378,6 +401,8 @@ mod tests {
             "log/nl/-2026-11",
             "log/nl/2026-11#2",
             "log//2026-11",
+            "hold/nl/bcdfghjkmnpqrstvbcdfghjkmnpqrst",
+            "hold/nl",
             "ledger-signing",
         ] {
             assert!(KeyName::parse(text).is_err(), "{text}");

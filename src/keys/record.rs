@@ -113,8 +113,8 @@ impl Life {
 
 /// The smallest record in bytes, for judging a count before memory is taken for it.
 pub(super) const RECORD_BYTES_MIN: usize = 4 + 4 + 4 + 1 + 3 * 8 + 4;
-/// The largest: the longest name is `release/<16>/<10>`.
-pub(super) const RECORD_BYTES_MAX: usize = RECORD_BYTES_MIN + 35 + 32;
+/// The largest: the longest name is `hold/<16>/<32>`.
+pub(super) const RECORD_BYTES_MAX: usize = RECORD_BYTES_MIN + 54 + 32;
 
 impl KeyRecord {
     /// A new active key with the dates that its name gives it.
@@ -243,8 +243,8 @@ impl KeyRecord {
         self.not_after_decrypt
     }
 
-    /// Whether it may seal or sign at `now`. A release bucket's key still seals what changes in the
-    /// bucket while its end is pending: a row that is closed must not open as an open one.
+    /// Whether it may seal or sign at `now`. A release bucket's key, or a hold's, still seals what
+    /// changes under it while its end is pending: a row that is closed must not open as an open one.
     pub fn encrypts_at(&self, now: Timestamp) -> bool {
         self.seals() && now < self.not_after_encrypt
     }
@@ -260,7 +260,7 @@ impl KeyRecord {
 
     /// Not one that was retired before: then its sealing ended before its opening does.
     fn seals_while_pending(&self) -> bool {
-        matches!(self.name, KeyName::Release { .. })
+        matches!(self.name, KeyName::Release { .. } | KeyName::Hold { .. })
             && self.not_after_encrypt >= self.not_after_decrypt
     }
 

@@ -128,6 +128,10 @@ events! {
     /// An earlier key of a name was destroyed, under which no live row lay; the detail `key` names
     /// it. Attests no erasure: the rows live on under a later key.
     KeySupersededDestroyed = "key_superseded_destroyed",
+    /// A legal hold was placed; the detail `hold` names it, `case` what for, `covers` what.
+    HoldPlaced = "hold_placed",
+    /// A legal hold was lifted.
+    HoldLifted = "hold_lifted",
 }
 
 /// The member of an entry's `detail` in which [`Event::KeyCreated`] and [`Event::KeyDestroyed`]
@@ -145,7 +149,7 @@ mod tests {
             assert_eq!(Event::parse(event.as_str()), Some(*event));
             assert!(codes.insert(event.as_str()));
         }
-        assert_eq!(codes.len(), 47);
+        assert_eq!(codes.len(), 49);
         assert_eq!(Event::parse("Redeemed"), None);
         assert_eq!(Event::parse(""), None);
     }

@@ -72,6 +72,8 @@ pub enum Denial {
     NotApplicable,
     /// The action is not, or no longer, pending.
     NotPending,
+    /// No hold has this id.
+    UnknownHold,
     /// The vault has no such key, or it was destroyed.
     UnknownKey,
     /// The key was not destroyed.
@@ -143,6 +145,7 @@ impl Denial {
             Denial::NameTaken => "NAME_TAKEN",
             Denial::UnknownPrincipal => "UNKNOWN_PRINCIPAL",
             Denial::NotApplicable => "NOT_APPLICABLE",
+            Denial::UnknownHold => "UNKNOWN_HOLD",
             Denial::UnknownKey => "UNKNOWN_KEY",
             Denial::NotErased => "NOT_ERASED",
             Denial::NotPending => "NOT_PENDING",

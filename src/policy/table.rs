@@ -121,7 +121,8 @@ pub const fn rule(rpc: Rpc) -> Rule {
         | Rpc::GetPrincipal
         | Rpc::ListAllowances
         | Rpc::ListKeys
-        | Rpc::GetErasureReceipt => human(OVERSIGHT),
+        | Rpc::GetErasureReceipt
+        | Rpc::ListHolds => human(OVERSIGHT),
         Rpc::DisablePrincipal
         | Rpc::RotateSecret
         | Rpc::ApproveAction
@@ -133,6 +134,8 @@ pub const fn rule(rpc: Rpc) -> Rule {
         | Rpc::SetAllowance
         | Rpc::ConfirmRestore
         | Rpc::ConfirmClock
+        | Rpc::PlaceHold
+        | Rpc::LiftHold
         | Rpc::CompromiseKey => Rule {
             two_operators: true,
             ..human(OPERATOR)

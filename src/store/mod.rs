@@ -64,12 +64,14 @@ pub mod space {
     pub const EPOCHS: u8 = b'O';
     /// Where the entries of keys' destructions stand.
     pub const KEY_ENDS: u8 = b'K';
+    /// Legal holds.
+    pub const HOLDS: u8 = b'L';
     /// The store's own rows: the id of the last committed round, and the row that proves the
     /// barrier. Nobody else may write here.
     pub const STORE: u8 = b'I';
 
     /// The spaces that a [`WriteSet`](super::WriteSet) may write.
-    pub const WRITABLE: [u8; 10] = [
+    pub const WRITABLE: [u8; 11] = [
         HEAD,
         ENTRIES,
         REDO,
@@ -80,6 +82,7 @@ pub mod space {
         ACTIONS,
         EPOCHS,
         KEY_ENDS,
+        HOLDS,
     ];
 }
 

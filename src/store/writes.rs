@@ -169,7 +169,7 @@ mod tests {
         for space in 0..=255u8 {
             let expected = match space {
                 b'E' | b'T' => Ok(()),
-                b'H' | b'R' | b'X' | b'P' | b'A' | b'W' | b'O' | b'K' => {
+                b'H' | b'R' | b'X' | b'P' | b'A' | b'W' | b'O' | b'K' | b'L' => {
                     Err(WriteRefused::NotSealed)
                 }
                 _ => Err(WriteRefused::UnknownSpace),

@@ -111,6 +111,8 @@ impl Batch<'_> {
                 }
                 self.compromise_key(*key, entry)
             }
+            Admin::PlaceHold(asked) => self.ask_hold(caller, asked, entry),
+            Admin::LiftHold(id) => self.ask_lift(caller, *id, entry),
             Admin::Approve(id) => self.approve(caller, *id, entry),
             Admin::LoginTried(good) => self.login_tried(caller, *good, entry),
             Admin::LoggedOut => {
@@ -220,6 +222,8 @@ impl Batch<'_> {
                 self.check_approved_compromise(*key, entry)?;
                 self.require(Need::Compromise(*key))?;
             }
+            Change::PlaceHold(..) => self.check_holds()?,
+            Change::LiftHold(hold) => self.check_hold(*hold)?,
         }
         let mut registry = Registry::clone(&self.registry);
         registry.settle(&id);
@@ -254,6 +258,14 @@ impl Batch<'_> {
                 act.event = Event::KeyCompromised;
                 act.detail.insert(crate::ledger::DETAIL_KEY, label);
                 self.compromise_key(key, &mut act)?;
+            }
+            Change::PlaceHold(hold_id, hold) => {
+                act.event = Event::HoldPlaced;
+                self.place_hold(hold_id, hold, &mut act)?;
+            }
+            Change::LiftHold(hold) => {
+                act.event = Event::HoldLifted;
+                self.lift_hold(hold, &mut act)?;
             }
         }
         Ok(Done::Noted { entry: approval })
@@ -335,7 +347,7 @@ impl Batch<'_> {
     }
 
     /// Lets the rest of this round see a changed registry, and the vault once it is durable.
-    fn adopt(&mut self, registry: Registry) {
+    pub(super) fn adopt(&mut self, registry: Registry) {
         self.registry = Arc::new(registry);
         self.effects
             .push(Effect::Registry(Arc::clone(&self.registry)));
@@ -426,6 +438,12 @@ impl Batch<'_> {
         match note {
             Note::Tick => {
                 self.sum_refusals(false)?;
+                return Ok(Done::Noted {
+                    entry: self.next_index(),
+                });
+            }
+            Note::MoveHeld(moves) => {
+                self.move_held(moves)?;
                 return Ok(Done::Noted {
                     entry: self.next_index(),
                 });

@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// A transaction's row as the round sees it.
-enum Slot {
+pub(super) enum Slot {
     /// No such row.
     Absent,
     /// As read, not looked at yet.
@@ -121,8 +121,8 @@ pub(super) struct Batch<'a> {
     pub pages: Vec<(Vec<u8>, Vec<u8>)>,
     /// Rows that were read for a re-wrap, besides transactions.
     pub others: HashMap<Vec<u8>, Vec<u8>>,
-    slots: HashMap<TransactionId, Slot>,
-    dirty: Vec<TransactionId>,
+    pub(super) slots: HashMap<TransactionId, Slot>,
+    pub(super) dirty: Vec<TransactionId>,
     /// What the keyring must do before this round can be judged.
     pub needs: Option<Need>,
     /// What it did for it.
@@ -424,7 +424,7 @@ impl<'a> Batch<'a> {
             Slot::Stored(bytes) => match open_row(self.ring, id, bytes) {
                 // Its bucket's key seals no more and waits for its end: whatever would change the
                 // row could not be written, so it is as if the end had come.
-                Ok(Some(state)) if self.ring.find(&release_bucket(&state), self.now).is_none() => {
+                Ok(Some(state)) if self.ring.find(&sealing_key(&state), self.now).is_none() => {
                     (Slot::Absent, Err(Denial::UnknownTransaction.into()))
                 }
                 Ok(Some(state)) => {
@@ -553,7 +553,7 @@ impl<'a> Batch<'a> {
             let Some(Slot::Open(state)) = self.slots.get(id) else {
                 continue;
             };
-            let name = release_bucket(state);
+            let name = sealing_key(state);
             let key = self
                 .ring
                 .find(&name, self.now)
@@ -580,6 +580,11 @@ pub(super) fn release_bucket(state: &TransactionState) -> KeyName {
     }
 }
 
+/// The name of the key that seals a transaction: its bucket's, or a hold's.
+pub(super) fn sealing_key(state: &TransactionState) -> KeyName {
+    state.held.unwrap_or_else(|| release_bucket(state))
+}
+
 /// Opens a transaction's row; `None` when its key was destroyed.
 ///
 /// # Errors
@@ -591,8 +596,9 @@ pub(super) fn open_row(
 ) -> Result<Option<TransactionState>, &'static str> {
     let sealed = crate::keys::Sealed::from_stored(bytes).map_err(|_| "transaction row: shape")?;
     let name = ring.list_name(sealed.key_id());
-    let site = match ring.key(sealed.key_id()).map(|record| record.name()) {
-        Ok(KeyName::Release { site, .. }) => site,
+    let (site, held) = match ring.key(sealed.key_id()).map(|record| record.name()) {
+        Ok(KeyName::Release { site, .. }) => (site, None),
+        Ok(name @ KeyName::Hold { site, .. }) => (site, Some(name)),
         Ok(_) => return Err("transaction row: sealed under a key of another purpose"),
         Err(crate::keys::KeyError::Destroyed(_)) => {
             // The end of an earlier generation ended no row: they were sealed anew before it.
@@ -611,7 +617,8 @@ pub(super) fn open_row(
         Err(EnvelopeError::DestroyedKey(_)) => return Ok(None),
         Err(_) => return Err("transaction row: tag"),
     };
-    let state = TransactionState::decode(&plaintext).map_err(|_| "transaction row: content")?;
+    let mut state = TransactionState::decode(&plaintext).map_err(|_| "transaction row: content")?;
+    state.held = held;
     if state.site() != site {
         return Err("transaction row: site");
     }

@@ -2,8 +2,9 @@
 
 use super::epochs::ClosedEpoch;
 use super::erase::{Erasure, ErasureRequest};
+use super::hold::HoldRequest;
 use crate::clock::Timestamp;
-use crate::ids::{ActionId, PrincipalId, TransactionId};
+use crate::ids::{ActionId, HoldId, PrincipalId, TransactionId};
 use crate::keys::{Fingerprint, KeyId, KeyName, Tries};
 use crate::payment::{Details, Masked, SecurityCode, Token};
 use crate::policy::{Allowance, AllowanceKey, Denial, FieldSet, Principal, Purpose, Rpc, Terms};
@@ -234,6 +235,10 @@ pub enum Admin {
     RewrapKeys,
     /// `CompromiseKey`.
     CompromiseKey(KeyId),
+    /// `PlaceHold`.
+    PlaceHold(HoldRequest),
+    /// `LiftHold`.
+    LiftHold(HoldId),
     /// A custodian, by this name, showed that his share is good.
     ShareAcknowledged(String),
     /// The first call of a day by a principal: for the 90-day rule.
@@ -246,6 +251,8 @@ pub enum Note {
     Tick,
     /// Rows of erased transactions are taken away.
     Sweep(Vec<TransactionId>),
+    /// Held transactions, and the keys that they go under.
+    MoveHeld(Vec<(TransactionId, KeyName)>),
     /// The vault was made.
     Created,
     /// The log starts (the vault serves).

@@ -1,6 +1,7 @@
 //! Facts about commands that the round needs before it judges them.
 
 use super::command::{Admin, Ask, Note, Rewrap, Work};
+use super::hold::HoldScope;
 use crate::clock::Timestamp;
 use crate::ids::{Site, TransactionId};
 use crate::keys::{KeyName, Keyring};
@@ -34,6 +35,8 @@ pub(super) fn event_of(work: &Work) -> Event {
             Admin::LoggedOut => Event::Logout,
             Admin::ConfirmRestore => Event::RestoreConfirmed,
             Admin::ConfirmClock => Event::ClockConfirmed,
+            Admin::PlaceHold(_) => Event::HoldPlaced,
+            Admin::LiftHold(_) => Event::HoldLifted,
             Admin::ShareAcknowledged(_) => Event::ShareAcknowledged,
             Admin::RotateKey(_) => Event::KeyRotated,
             Admin::RewrapKeys => Event::KeyRewrapStarted,
@@ -55,7 +58,7 @@ pub(super) fn event_of(work: &Work) -> Event {
             Note::BackupEnded { .. } => Event::BackupEnded,
             Note::EpochOpened(_) => Event::EpochOpened,
             Note::Handshakes(_) => Event::HandshakesRefused,
-            Note::Tick | Note::Sweep(_) => Event::DenialsSummed,
+            Note::Tick | Note::Sweep(_) | Note::MoveHeld(_) => Event::DenialsSummed,
         },
     }
 }
@@ -82,7 +85,8 @@ const fn event_of_rpc(rpc: Rpc) -> Event {
         | Rpc::GetPrincipal
         | Rpc::ListAllowances
         | Rpc::ListKeys
-        | Rpc::GetErasureReceipt => Event::LogExported,
+        | Rpc::GetErasureReceipt
+        | Rpc::ListHolds => Event::LogExported,
         Rpc::Unseal => Event::UnsealRefused,
         Rpc::Seal => Event::Sealed,
         Rpc::CreatePrincipal => Event::PrincipalCreated,
@@ -93,6 +97,8 @@ const fn event_of_rpc(rpc: Rpc) -> Event {
         Rpc::TakeBackup => Event::BackupBegun,
         Rpc::ConfirmRestore => Event::RestoreConfirmed,
         Rpc::ConfirmClock => Event::ClockConfirmed,
+        Rpc::PlaceHold => Event::HoldPlaced,
+        Rpc::LiftHold => Event::HoldLifted,
         Rpc::EraseTransaction => Event::ErasureRequested,
         Rpc::RotateKey => Event::KeyRotated,
         Rpc::RewrapKeys => Event::KeyRewrapStarted,
@@ -115,12 +121,19 @@ pub(super) fn transactions_of(ask: &Ask, ring: &Keyring, now: Timestamp) -> Vec<
         | Work::Close { transaction } => vec![*transaction],
         Work::Erase(asked) => vec![asked.transaction],
         Work::Rewrap(Rewrap::Rows(stale)) => stale.transactions.clone(),
+        Work::Note(Note::MoveHeld(moves)) => moves.iter().map(|(id, _)| *id).collect(),
+        Work::Admin(admin) => match &**admin {
+            Admin::PlaceHold(asked) => match asked.scope {
+                HoldScope::Transaction(id) => vec![id],
+                HoldScope::Range { .. } => Vec::new(),
+            },
+            _ => Vec::new(),
+        },
         Work::Refused { .. }
         | Work::Export { .. }
         | Work::Tail { .. }
         | Work::Backup { .. }
         | Work::Rewrap(_)
-        | Work::Admin(_)
         | Work::Note(_) => Vec::new(),
     }
 }

@@ -39,6 +39,8 @@ pub struct Erasure {
     pub entries_until: Option<Timestamp>,
     /// The key that ends them.
     pub entries_key: Option<KeyName>,
+    /// Cases of the holds that keep all of it, whatever the rule says.
+    pub held_for: Vec<String>,
     /// Index of the entry about the request.
     pub entry: u64,
 }
@@ -64,9 +66,18 @@ impl Batch<'_> {
             // Entries after the last release tell of no new one.
             let last = batch.now.min(state.terms.release_until).year_month();
             let mut erasure = batch.entries_of(site, last);
-            erasure.details_until = Some(unreadable_after(state));
-            erasure.details_key = Some(release_bucket(state));
             erasure.erased = false;
+            let id = asked.transaction;
+            let holds = batch.registry.holds();
+            let holding = holds.filter(|(_, hold)| hold.covers(id, state));
+            erasure.held_for = holding.map(|(_, hold)| hold.case.clone()).collect();
+            if erasure.held_for.is_empty() && state.held.is_none() {
+                erasure.details_until = Some(unreadable_after(state));
+                erasure.details_key = Some(release_bucket(state));
+            } else {
+                // A hold beats every clock: nobody can say yet when it ends.
+                erasure.entries_until = None;
+            }
             tell(&erasure, entry);
             erasure.entry = batch.next_index();
             Ok(Act::Changed(erasure))
@@ -116,6 +127,7 @@ impl Batch<'_> {
             details_key: None,
             entries_until: until.filter(|_| !gone),
             entries_key: Some(name),
+            held_for: Vec::new(),
             entry: 0,
         }
     }
@@ -148,6 +160,9 @@ fn tell(erasure: &Erasure, entry: &mut Entry) {
     entry.detail.insert("erased", done.to_owned());
     if !erasure.rule.is_empty() {
         entry.detail.insert("rule", erasure.rule.clone());
+    }
+    if !erasure.held_for.is_empty() {
+        entry.detail.insert("held_for", erasure.held_for.join(" "));
     }
     if let Some(until) = erasure.details_until {
         entry.detail.insert("details_until", until.to_string());

@@ -10,16 +10,17 @@
 //!
 //! While the clock is suspect nothing of this is done.
 
-use super::batch::Batch;
+use super::batch::{Batch, open_row};
 use super::command::{Ask, Caller, Note, Work};
 use super::committer::{ClockStep, Committer, HOUSEKEEPING_MS};
 use super::epochs::closed_epochs;
 use super::key_changes::full_label;
 use super::load::{LoadError, page_of};
+use super::registry::Registry;
 use super::rows::Row;
 use crate::clock::{Clock, DAY_MS, Timestamp};
 use crate::codec::{Malformed, Reader as Bytes, Writer};
-use crate::ids::{Site, TransactionId};
+use crate::ids::{HoldId, Site, TransactionId};
 use crate::keys::{KeyId, KeyName, KeyRecord, KeyState, Keyring, Sealed};
 use crate::ledger::{DETAIL_KEY, Event, Page};
 use crate::limits;
@@ -38,6 +39,8 @@ pub(super) struct Keeper {
     /// How many records are under the keys that are pending destruction.
     counted: BTreeMap<KeyId, u64>,
     census: Option<Census>,
+    /// The holds under which was counted: others cover other rows.
+    holds: Vec<HoldId>,
     /// Where the sweep goes on, while there may be rows under destroyed keys.
     sweep: Option<Vec<u8>>,
 }
@@ -47,13 +50,15 @@ impl Keeper {
     /// be put right. What an earlier process left unswept is swept.
     pub(super) fn new(now_ms: u64, ring: &Keyring) -> Keeper {
         let has_erased = ring.list().any(|key| {
-            key.state() == KeyState::Destroyed && matches!(key.name(), KeyName::Release { .. })
+            key.state() == KeyState::Destroyed
+                && matches!(key.name(), KeyName::Release { .. } | KeyName::Hold { .. })
         });
         Keeper {
             last_look_ms: now_ms,
             looked: false,
             counted: BTreeMap::new(),
             census: None,
+            holds: Vec::new(),
             sweep: has_erased.then(first_row),
         }
     }
@@ -126,6 +131,11 @@ impl Committer {
     /// Marks what has ended for destruction.
     fn pend_ended(&mut self, now: Timestamp) {
         let retention = &self.settings.retention;
+        let registry = self.shared.registry.load_full();
+        let holds_month = |site, month| {
+            let mut holds = registry.holds();
+            holds.any(|(_, hold)| hold.covers_month(site, month))
+        };
         let ended: Vec<KeyId> = {
             let ring = self.shared.ring.read();
             let ring = ring.unwrap_or_else(PoisonError::into_inner);
@@ -135,9 +145,11 @@ impl Committer {
                     KeyName::Release { day, .. } => now >= day_end(day),
                     // The vault's own entries attest every erasure: they stay. So do those of a
                     // site for which no rule is configured.
-                    KeyName::Log { site, year, month } => retention
-                        .get(&site)
-                        .is_some_and(|rule| now >= rule.kept_until(year, month)),
+                    KeyName::Log { site, year, month } => {
+                        let over = |rule: &super::Retention| now >= rule.kept_until(year, month);
+                        retention.get(&site).is_some_and(over) && !holds_month(site, (year, month))
+                    }
+                    KeyName::Hold { hold, .. } => registry.hold(hold).is_none(),
                     _ => false,
                 })
                 .map(KeyRecord::id)
@@ -199,11 +211,20 @@ impl Committer {
 
     /// Goes on with counting what is under keys that are pending; whether all is counted.
     fn count(&mut self) -> bool {
-        let mut budget = Budget::new(&self.clock);
+        let clock = self.clock.clone();
+        let mut budget = Budget::new(&clock);
         let reader = self.store.reader();
         let shared = self.shared.clone();
-        let ring = shared.ring.read().unwrap_or_else(PoisonError::into_inner);
+        let registry = shared.registry.load_full();
+        let holds: Vec<HoldId> = registry.holds().map(|(id, _)| *id).collect();
+        if holds != self.keeper.holds {
+            // What was counted, or sealed anew, was so under other holds.
+            self.keeper.holds = holds;
+            self.keeper.counted.clear();
+            self.keeper.census = None;
+        }
         loop {
+            let ring = shared.ring.read().unwrap_or_else(PoisonError::into_inner);
             let Some(census) = &mut self.keeper.census else {
                 let waiting: Vec<_> = ring
                     .list()
@@ -220,7 +241,15 @@ impl Committer {
             if !budget.take_page() {
                 return false;
             }
-            match census.go_on(reader.as_ref(), &ring, self.head.epoch, self.head.size) {
+            let at = (self.head.epoch, self.head.size);
+            let seen = census.go_on(reader.as_ref(), &ring, &registry, at);
+            let moves = std::mem::take(&mut census.moves);
+            drop(ring);
+            if !moves.is_empty() && !self.seal_anew(moves) {
+                self.keeper.census = None;
+                return false;
+            }
+            match seen {
                 Ok(None) => {}
                 Ok(Some(counts)) => {
                     self.keeper.counted.extend(counts);
@@ -233,6 +262,35 @@ impl Committer {
                 }
             }
         }
+    }
+
+    /// Seals held rows under their holds' keys.
+    fn seal_anew(&mut self, moves: Vec<(TransactionId, KeyName)>) -> bool {
+        let mut names: Vec<KeyName> = moves.iter().map(|(_, name)| *name).collect();
+        names.sort();
+        names.dedup();
+        let now = self.clock_step().now;
+        let made = {
+            let mut ring = self
+                .shared
+                .ring
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            ring.ensure(&names, now)
+        };
+        if let Err(error) = made {
+            tracing::error!(alarm = "keyring", %error, "a hold's key can't be made");
+            return false;
+        }
+        let mut moves = moves;
+        while !moves.is_empty() {
+            let rest = moves.split_off(moves.len().min(limits::SWEEP_ROWS_MAX));
+            if !self.attempt_alone(Note::MoveHeld(moves)) {
+                return false;
+            }
+            moves = rest;
+        }
+        true
     }
 
     /// Goes on with taking away rows that no key opens any more.
@@ -318,6 +376,8 @@ struct Census {
     logs: Vec<(KeyId, (i16, u8))>,
     month: Option<MonthCount>,
     counts: BTreeMap<KeyId, u64>,
+    /// Rows that a hold keeps, and the key that each goes under.
+    moves: Vec<(TransactionId, KeyName)>,
 }
 
 /// The entries of one bucket.
@@ -335,7 +395,7 @@ impl Census {
         let mut logs = Vec::new();
         for (id, name) in keys {
             match name {
-                KeyName::Release { .. } => {
+                KeyName::Release { .. } | KeyName::Hold { .. } => {
                     rows.insert(*id, 0);
                 }
                 KeyName::Log { year, month, .. } => logs.push((*id, (*year, *month))),
@@ -350,6 +410,7 @@ impl Census {
             logs,
             month: None,
             counts,
+            moves: Vec::new(),
         }
     }
 
@@ -358,16 +419,20 @@ impl Census {
         &mut self,
         reader: &dyn Reader,
         ring: &Keyring,
-        epoch: u32,
-        size: u64,
+        registry: &Registry,
+        (epoch, size): (u32, u64),
     ) -> Result<Option<BTreeMap<KeyId, u64>>, LoadError> {
         if let Some(from) = &mut self.rows_from {
             let page = limits::SCAN_ROWS_MAX;
             let rows = reader.scan(from, &[space::TRANSACTIONS + 1], page)?;
-            for (_, value) in &rows {
+            for (key, value) in &rows {
                 let sealed = Sealed::from_stored(value.clone());
-                if let Some(count) = sealed.ok().and_then(|s| self.rows.get_mut(&s.key_id())) {
-                    *count += 1;
+                let Some(count) = sealed.ok().and_then(|s| self.rows.get_mut(&s.key_id())) else {
+                    continue;
+                };
+                match keeps(ring, registry, key, value) {
+                    Some(held) => self.moves.push(held),
+                    None => *count += 1,
                 }
             }
             match rows.last() {
@@ -424,6 +489,25 @@ impl Census {
         }
         Ok(None)
     }
+}
+
+/// The hold's key under which an ending row goes on, when a hold covers it.
+fn keeps(
+    ring: &Keyring,
+    registry: &Registry,
+    key: &[u8],
+    value: &[u8],
+) -> Option<(TransactionId, KeyName)> {
+    registry.holds().next()?;
+    let id = TransactionId(key.get(1..17)?.try_into().ok()?);
+    // A row that doesn't open is none that could be kept: daily use and `check` say what it is.
+    let state = open_row(ring, id, value.to_vec()).ok().flatten()?;
+    let own = match state.held {
+        Some(KeyName::Hold { hold, .. }) => Some(hold),
+        _ => None,
+    };
+    let (hold, found) = registry.holder(id, &state, own)?;
+    Some((id, found.key(hold)))
 }
 
 fn after((year, month): (i16, u8)) -> (i16, u8) {

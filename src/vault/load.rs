@@ -1,11 +1,12 @@
 //! Reading the vault's state back from its store: at opening, and after the store was reopened.
 
 use super::head::Head;
+use super::hold::Hold;
 use super::redo::{self, After};
 use super::registry::{Pending, Registry};
 use super::rows::{Row, page_key, tile_key};
 use crate::codec::Malformed;
-use crate::ids::{ActionId, PrincipalId, Site};
+use crate::ids::{ActionId, HoldId, PrincipalId, Site};
 use crate::keys::{Keyring, Sealed};
 use crate::ledger::{LedgerError, Page, TileSource, Tree};
 use crate::policy::{Allowance, AllowanceKey, Principal};
@@ -181,6 +182,13 @@ fn read_registry(reader: &dyn Reader, ring: &Keyring) -> Result<Registry, LoadEr
         let pending =
             Pending::decode(&plaintext).map_err(|e| LoadError::damaged("a pending action", e))?;
         registry.defer(id, pending);
+        Ok(())
+    })?;
+    scan(reader, space::HOLDS, |key, value| {
+        let id = HoldId(tail(key)?);
+        let plaintext = open(ring, &Row::hold(id), value, "a hold")?;
+        let hold = Hold::decode(&plaintext).map_err(|e| LoadError::damaged("a hold", e))?;
+        registry.place(id, hold);
         Ok(())
     })?;
     Ok(registry)

@@ -1,9 +1,10 @@
 //! Who is enrolled and what portals may do: kept in memory whole, since every call asks it, and in
 //! rows that the committer writes.
 
+use super::hold::Hold;
 use crate::clock::Timestamp;
 use crate::codec::{Malformed, Reader, Writer};
-use crate::ids::{ActionId, PrincipalId, Site};
+use crate::ids::{ActionId, HoldId, PrincipalId, Site};
 use crate::keys::KeyId;
 use crate::policy::{Allowance, AllowanceKey, Denial, Principal, Role, Terms};
 use crate::secret::SecretBuffer;
@@ -35,6 +36,10 @@ pub enum Change {
     ConfirmClock(i64),
     /// Declare a key compromised: its number, and its name and generation for who reads it.
     Compromise(KeyId, String),
+    /// Place a hold.
+    PlaceHold(HoldId, Hold),
+    /// Lift one.
+    LiftHold(HoldId),
 }
 
 impl Change {
@@ -71,6 +76,10 @@ impl Change {
             Change::Compromise(_, label) => format!(
                 "declare key {label} compromised: it seals nothing any more, what lies under it is sealed anew, and it is destroyed; backups from before can't be restored in full any more"
             ),
+            Change::PlaceHold(_, hold) => {
+                format!("hold {} for case {}", hold.scope(), hold.case)
+            }
+            Change::LiftHold(id) => format!("lift hold {id}: what only it keeps ends"),
             Change::Allow(key, None) => format!(
                 "no longer allow portal {} to name processor {} on {}",
                 key.portal, key.processor, key.site
@@ -109,6 +118,14 @@ impl Pending {
                 let mut content = Writer::with_capacity(64);
                 content.u32(key.0).str(label);
                 w.u8(16).bytes(content.as_slice());
+            }
+            Change::PlaceHold(id, hold) => {
+                let mut content = Writer::with_capacity(192);
+                content.raw(&id.0).raw(&hold.encode());
+                w.u8(5).bytes(content.as_slice());
+            }
+            Change::LiftHold(id) => {
+                w.u8(6).bytes(&id.0);
             }
         }
         w.finish()
@@ -162,6 +179,17 @@ impl Pending {
                 r.end()?;
                 Change::Compromise(key, label)
             }
+            5 => {
+                let mut r = Reader::new(content);
+                let id = HoldId(r.array()?);
+                Change::PlaceHold(id, Hold::decode(r.raw(r.remaining())?)?)
+            }
+            6 => {
+                let mut r = Reader::new(content);
+                let id = HoldId(r.array()?);
+                r.end()?;
+                Change::LiftHold(id)
+            }
             _ => return Err(Malformed::new("pending action: unknown kind")),
         };
         Ok(Pending {
@@ -180,6 +208,7 @@ pub struct Registry {
     by_name: BTreeMap<String, PrincipalId>,
     allowances: BTreeMap<AllowanceKey, Allowance>,
     pending: BTreeMap<ActionId, Pending>,
+    holds: BTreeMap<HoldId, Hold>,
     digest: std::sync::OnceLock<[u8; 32]>,
 }
 
@@ -207,6 +236,9 @@ impl Registry {
             }
             for (id, pending) in &self.pending {
                 row(b'W', &id.0, &pending.encode());
+            }
+            for (id, hold) in &self.holds {
+                row(b'L', &id.0, &hold.encode());
             }
             hash.finalize().into()
         })
@@ -326,6 +358,28 @@ impl Registry {
     pub fn settle(&mut self, id: &ActionId) {
         self.digest.take();
         self.pending.remove(id);
+    }
+
+    /// The legal holds.
+    pub fn holds(&self) -> impl Iterator<Item = (&HoldId, &Hold)> {
+        self.holds.iter()
+    }
+
+    /// One hold.
+    pub fn hold(&self, id: HoldId) -> Option<&Hold> {
+        self.holds.get(&id)
+    }
+
+    /// Puts a hold in.
+    pub fn place(&mut self, id: HoldId, hold: Hold) {
+        self.digest.take();
+        self.holds.insert(id, hold);
+    }
+
+    /// Takes a hold out.
+    pub fn lift(&mut self, id: HoldId) {
+        self.digest.take();
+        self.holds.remove(&id);
     }
 
     /// Whether the allow-list covers `terms`, opened at `now`: each party an enabled processor of

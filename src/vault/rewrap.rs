@@ -324,6 +324,8 @@ impl Worker {
                     space::ALLOWANCES,
                     space::ACTIONS,
                     space::EPOCHS,
+                    space::KEY_ENDS,
+                    space::HOLDS,
                     space::REDO,
                 ],
                 // Nothing in the store lies under it.

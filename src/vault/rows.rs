@@ -1,7 +1,7 @@
 //! Where each row lies and what its seal is bound to (`docs/format.md` §2 and §5). Keys and places
 //! are made here only, so that reader and writer can't differ.
 
-use crate::ids::{ActionId, PrincipalId, Site, TransactionId};
+use crate::ids::{ActionId, HoldId, PrincipalId, Site, TransactionId};
 use crate::keys::{KeyId, Kind, Place};
 use crate::policy::AllowanceKey;
 use crate::store::space;
@@ -112,8 +112,15 @@ impl Row {
         Row::own(row_key, Site::VAULT, Kind::KeyEnd)
     }
 
+    /// A legal hold.
+    pub fn hold(id: HoldId) -> Row {
+        let mut key = vec![space::HOLDS];
+        key.extend_from_slice(&id.0);
+        Row::own(key, Site::VAULT, Kind::Hold)
+    }
+
     /// The vault's own row with this key, if it is one that lies there until it is changed:
-    /// principals, allowances, pending actions, closed epochs.
+    /// principals, allowances, pending actions, closed epochs, ends of keys, holds.
     pub fn own_of_key(key: &[u8]) -> Option<Row> {
         let rest = key.get(1..)?;
         let (kind, length) = match *key.first()? {
@@ -121,6 +128,8 @@ impl Row {
             space::ALLOWANCES => (Kind::Allowance, 48),
             space::ACTIONS => (Kind::PendingAction, 16),
             space::EPOCHS => (Kind::ClosedEpoch, 4),
+            space::KEY_ENDS => (Kind::KeyEnd, 4),
+            space::HOLDS => (Kind::Hold, 16),
             _ => return None,
         };
         let site = match kind {

@@ -4,6 +4,7 @@
 use crate::clock::Timestamp;
 use crate::codec::{Malformed, Reader, Writer};
 use crate::ids::{PrincipalId, Site};
+use crate::keys::KeyName;
 use crate::limits;
 use crate::payment::{Assurance, DetailsKind, Expiry, Masked, Selector, Token};
 use crate::policy::{Grant, Purpose, Standing, Terms};
@@ -126,6 +127,8 @@ pub struct TransactionState {
     pub tokens: Vec<TokenState>,
     /// Requests that may be retried.
     pub requests: Vec<Remembered>,
+    /// The key of the hold that keeps it, once its bucket has ended; the row's own key id says so.
+    pub held: Option<KeyName>,
     /// Upper bound of the row's bytes, kept as the row grows.
     bytes: usize,
 }
@@ -150,6 +153,7 @@ impl TransactionState {
             last_leaf: [0; 32],
             tokens: Vec::new(),
             requests: Vec::new(),
+            held: None,
             // Terms are bounded by what the api lets in; this is above their largest encoding.
             bytes: 1_024,
         }
@@ -313,6 +317,7 @@ impl TransactionState {
             last_leaf,
             tokens,
             requests,
+            held: None,
             bytes: bytes.len(),
         })
     }

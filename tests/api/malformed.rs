@@ -1461,6 +1461,93 @@ fn running(table: &mut Table<'_>) {
             m.action = transaction;
         },
     );
+    ending(table);
+}
+
+/// Holds, erasures, their receipts, and the clock.
+fn ending(table: &mut Table<'_>) {
+    let good_clock = |_: &Ground| pb::ConfirmClockRequest {
+        time: Some(std::time::SystemTime::now().into()),
+    };
+    for seconds in [None, Some(0), Some(i64::MAX)] {
+        let fields = &["time"];
+        table.row(Rpc::ConfirmClock, "another time", good_clock, fields, |m| {
+            m.time = seconds.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 });
+        });
+    }
+    let good_erase = |ground: &Ground| pb::EraseTransactionRequest {
+        transaction: ground.transaction.clone(),
+        site: "nl".to_owned(),
+        month: "2026-11".to_owned(),
+        ..Default::default()
+    };
+    let rpc = Rpc::EraseTransaction;
+    for wrong in ["", "txn_", PAN, CONTROL] {
+        let what = "a transaction that is none";
+        table.row(rpc, what, good_erase, &["transaction"], |m| {
+            m.transaction = wrong.to_owned();
+        });
+    }
+    for wrong in [PAN, CONTROL] {
+        table.row(rpc, "a reference", good_erase, &["reference"], |m| {
+            m.reference = wrong.to_owned();
+        });
+        table.row(rpc, "a month", good_erase, &["month"], |m| {
+            m.month = wrong.to_owned();
+        });
+        table.row(rpc, "a site", good_erase, &["site"], |m| {
+            m.site = wrong.to_owned();
+        });
+    }
+    let good_receipt = |_: &Ground| pb::GetErasureReceiptRequest {
+        key: "release/nl/1".to_owned(),
+        generation: 0,
+    };
+    for wrong in ["", "release/xx", PAN, CONTROL] {
+        let rpc = Rpc::GetErasureReceipt;
+        table.row(rpc, "no key's name", good_receipt, &["key"], |m| {
+            m.key = wrong.to_owned();
+        });
+    }
+    let good_hold = |ground: &Ground| pb::PlaceHoldRequest {
+        case_reference: "C-1".to_owned(),
+        transaction: ground.transaction.clone(),
+        ..Default::default()
+    };
+    let rpc = Rpc::PlaceHold;
+    let long = "c".repeat(65);
+    for wrong in ["", PAN, CONTROL, long.as_str()] {
+        table.row(rpc, "a case", good_hold, &["case_reference"], |m| {
+            m.case_reference = wrong.to_owned();
+        });
+    }
+    for wrong in ["", PAN, CONTROL] {
+        table.row(rpc, "nothing to hold", good_hold, &["transaction"], |m| {
+            m.transaction = wrong.to_owned();
+        });
+    }
+    table.row(rpc, "two things", good_hold, &["transaction"], |m| {
+        m.site = "nl".to_owned();
+    });
+    table.row(rpc, "no time", good_hold, &["from", "until"], |m| {
+        m.transaction = String::new();
+        m.site = "nl".to_owned();
+    });
+    table.row(rpc, "a time that ends first", good_hold, &["until"], |m| {
+        m.transaction = String::new();
+        m.site = "nl".to_owned();
+        let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        (m.from, m.until) = (time(7), time(7));
+    });
+    let good_lift = |_: &Ground| pb::LiftHoldRequest {
+        hold: payvault::ids::HoldId::random().to_string(),
+    };
+    for wrong in ["", "hld_", PAN, CONTROL] {
+        let fields = &["hold"];
+        table.row(Rpc::LiftHold, "no hold", good_lift, fields, |m| {
+            m.hold = wrong.to_owned();
+        });
+    }
 }
 
 fn foreign_certificate() -> String {

@@ -87,6 +87,10 @@ fn row(event: Event) -> (Class, Option<(&'static str, &'static str)>) {
             Administration,
             Some(("tests/vault/rewrap.rs", "key_rotated")),
         ),
+        Event::HoldPlaced | Event::HoldLifted => (
+            Administration,
+            Some(("tests/vault/endings.rs", "hold_lifted")),
+        ),
         Event::KeyCompromised => (
             Administration,
             Some(("tests/vault/rewrap.rs", "key_compromised")),

@@ -3,14 +3,14 @@
 
 use crate::house::*;
 use payvault::clock::{DAY_MS, Timestamp};
-use payvault::ids::{ActionId, PrincipalId, TransactionId};
+use payvault::ids::{ActionId, HoldId, PrincipalId, TransactionId};
 use payvault::keys::{KeyError, KeyName, KeyState, Keyring, SealFile};
 use payvault::ledger::{Receipt, verify_export, verify_receipt};
 use payvault::policy::{Agreement, Denial, Purpose, Role, Terms};
 use payvault::store::Store;
 use payvault::store::memory::MemoryStore;
 use payvault::vault::command::{Admin, Caller, Done, Note, Refusal, Work};
-use payvault::vault::{Erasure, ErasureRequest, ExportRequest, check_in};
+use payvault::vault::{Erasure, ErasureRequest, ExportRequest, HoldRequest, HoldScope, check_in};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -486,7 +486,8 @@ fn approve(home: &Home, who: &str, id: ActionId) -> Result<Done, Refusal> {
 fn pending(answer: Result<Done, Refusal>) -> ActionId {
     match answer {
         Ok(Done::Pending(id)) => id,
-        _ => panic!("not pending"),
+        Ok(_) => panic!("done at once"),
+        Err(refusal) => panic!("{refusal}"),
     }
 }
 
@@ -673,4 +674,178 @@ fn an_erasure_ends_redemption_at_once_and_the_rest_with_its_rule() {
     let store = MemoryStore::on(&home.disk);
     let checked = check_in(store.reader().as_ref(), &home.ring()).expect("it opens");
     assert_eq!(checked.findings, Vec::<String>::new());
+}
+
+fn hold(home: &Home, who: &str, case: &str, scope: HoldScope) -> Result<Done, Refusal> {
+    let case = case.to_owned();
+    let place = Admin::PlaceHold(HoldRequest { case, scope });
+    home.ask(who, Work::Admin(Box::new(place)))
+}
+
+/// Places a hold, by two.
+fn held(home: &Home, case: &str, scope: HoldScope) -> HoldId {
+    let id = pending(hold(home, "ann", case, scope));
+    approve(home, "ben", id).expect("approved");
+    let registry = home.vault().registry();
+    let mut holds = registry.holds().filter(|(_, hold)| hold.case == case);
+    *holds.next().expect("a hold").0
+}
+
+fn lift(home: &Home, id: HoldId) {
+    let lift = Work::Admin(Box::new(Admin::LiftHold(id)));
+    let action = pending(home.ask("ann", lift));
+    assert_eq!(denial(approve(home, "ann", action)), Denial::SameOperator);
+    approve(home, "ben", action).expect("approved");
+}
+
+#[test]
+fn what_a_hold_covers_outlives_its_bucket_and_nothing_else_does() {
+    let mut home = Home::new();
+    let (one, token) = home.card();
+    home.clock.pass_ms(HOUR_MS);
+    let (two, _) = home.card();
+    home.clock.pass_ms(HOUR_MS);
+    let (free, _) = home.card();
+    let begun = now(&home);
+    // One operator is not two, and a refused one leaves no hold.
+    let asked = pending(hold(&home, "ann", "C-0", HoldScope::Transaction(free)));
+    assert_eq!(denial(approve(&home, "ann", asked)), Denial::SameOperator);
+    assert_eq!(home.vault().registry().holds().count(), 0);
+    let by_name = held(&home, "C-1", HoldScope::Transaction(one));
+    let by_time = held(
+        &home,
+        "C-2",
+        HoldScope::Range {
+            site: site("nl"),
+            from: start(),
+            until: start().plus_ms(HOUR_MS + 1),
+        },
+    );
+    let other_site = held(
+        &home,
+        "C-3",
+        HoldScope::Range {
+            site: site("us"),
+            from: Timestamp(0),
+            until: begun,
+        },
+    );
+    let ann = home.caller("ann");
+    let erasure = erase(&home, ann, one, None).expect("told");
+    assert_eq!(erasure.held_for.len(), 2);
+    assert_eq!((erasure.details_until, erasure.entries_until), (None, None));
+    let day = begun.plus_ms(7 * DAY_MS).day();
+    let bucket = format!("release/nl/{day}");
+    home.clock.pass_ms(12 * DAY_MS);
+    tick(&home);
+    assert_eq!(state(&home, &bucket), Some(KeyState::Destroyed));
+    let look = |home: &Home, transaction| home.ask("shop", Work::Get { transaction });
+    for kept in [one, two] {
+        assert!(look(&home, kept).is_ok());
+    }
+    assert_eq!(denial(look(&home, free)), Denial::UnknownTransaction);
+    // Kept, not given out.
+    assert!(matches!(
+        home.authorize(one, &token),
+        Err(Refusal::Denied(Denial::Closed | Denial::Expired))
+    ));
+    let records = |home: &Home, key: &str| {
+        let lines = home.ledger();
+        let line = lines
+            .iter()
+            .find(|l| l.get("event") == "key_destroyed" && l.detail("key") == key)
+            .expect("an entry");
+        line.detail("records")
+    };
+    assert_eq!(records(&home, &bucket), "1", "what was held is not counted");
+    let hold_key = |id: HoldId| format!("hold/nl/{}", payvault::ids::letters(&id.0));
+    // The first that covers it keeps it; a hold of another site made no key.
+    let made = [by_name, by_time].map(|id| state(&home, &hold_key(id)));
+    assert!(made.contains(&Some(KeyState::Active)));
+    let foreign = format!("hold/us/{}", payvault::ids::letters(&other_site.0));
+    assert_eq!(state(&home, &foreign), None);
+    // Over a restart, and checked offline.
+    home.close();
+    let store = MemoryStore::on(&home.disk);
+    let checked = check_in(store.reader().as_ref(), &home.ring()).expect("it opens");
+    assert_eq!(checked.findings, Vec::<String>::new());
+    drop(store);
+    home.reopen().expect("opens");
+    assert!(look(&home, one).is_ok());
+    // The one that keeps both by time is lifted: `one` goes on under its other hold.
+    lift(&home, by_time);
+    home.clock.pass_ms(2 * HOUR_MS);
+    tick(&home);
+    assert!(
+        look(&home, two).is_ok(),
+        "its end is pending, or it is gone"
+    );
+    home.clock.pass_ms(4 * DAY_MS);
+    tick(&home);
+    assert_eq!(denial(look(&home, two)), Denial::UnknownTransaction);
+    assert!(look(&home, one).is_ok(), "another hold keeps it");
+    assert_eq!(state(&home, &hold_key(by_time)), Some(KeyState::Destroyed));
+    assert_eq!(state(&home, &hold_key(by_name)), Some(KeyState::Active));
+    receipt(&home, &hold_key(by_time)).expect("a receipt");
+    // The last one.
+    lift(&home, by_name);
+    home.clock.pass_ms(2 * HOUR_MS);
+    tick(&home);
+    home.clock.pass_ms(4 * DAY_MS);
+    tick(&home);
+    assert_eq!(denial(look(&home, one)), Denial::UnknownTransaction);
+    tick(&home);
+    let rows = home.disk.durable();
+    assert_eq!(rows.range(b"X".to_vec()..b"Y".to_vec()).count(), 0);
+    let lines = home.ledger();
+    let of = |event: &str| {
+        let ok = lines.iter().filter(|l| l.get("outcome") == "ok");
+        ok.filter(|l| l.get("event") == event).count()
+    };
+    assert_eq!((of("hold_placed"), of("hold_lifted")), (3, 2));
+    let lifted = lines.iter().find(|l| l.get("event") == "hold_lifted");
+    let lifted = lifted.expect("an entry");
+    assert_eq!(lifted.get("actor_name"), "ben");
+    assert_eq!(lifted.detail("requested_by"), "ann");
+    assert_eq!(lifted.detail("case"), "C-2");
+}
+
+#[test]
+fn a_hold_keeps_the_log_of_its_time_and_comes_too_late_for_what_is_gone() {
+    let home = five_sites();
+    let (transaction, _) = home.card();
+    let id = held(&home, "C-1", HoldScope::Transaction(transaction));
+    until(&home, at("2034-01-01T00:00:00Z"));
+    tick(&home);
+    assert_eq!(state(&home, "log/nl/2026-11"), Some(KeyState::Active));
+    assert_eq!(
+        state(&home, "log/se/2026-11"),
+        Some(KeyState::PendingDestruction)
+    );
+    let (ann, ben) = (
+        enrolled(&home, "ann-2034", Role::Operator),
+        enrolled(&home, "ben-2034", Role::Operator),
+    );
+    let asks = |who, admin| home.ask_as(as_enrolled(&home, who), Work::Admin(Box::new(admin)));
+    let gone = Admin::PlaceHold(HoldRequest {
+        case: "C-2".to_owned(),
+        scope: HoldScope::Transaction(TransactionId::random()),
+    });
+    assert_eq!(denial(asks(ann, gone)), Denial::UnknownTransaction);
+    let action = pending(asks(ann, Admin::LiftHold(id)));
+    // An approval is of the action that it names, once.
+    let never = ActionId::random();
+    assert_eq!(denial(asks(ben, Admin::Approve(never))), Denial::NotPending);
+    asks(ben, Admin::Approve(action)).expect("approved");
+    assert_eq!(
+        denial(asks(ben, Admin::Approve(action))),
+        Denial::NotPending
+    );
+    assert_eq!(denial(asks(ann, Admin::LiftHold(id))), Denial::UnknownHold);
+    home.clock.pass_ms(2 * HOUR_MS);
+    tick(&home);
+    assert_eq!(
+        state(&home, "log/nl/2026-11"),
+        Some(KeyState::PendingDestruction)
+    );
 }

@@ -47,6 +47,8 @@ fn callers(rpc: Rpc) -> &'static str {
         | Rpc::TakeBackup
         | Rpc::ConfirmRestore
         | Rpc::ConfirmClock
+        | Rpc::PlaceHold
+        | Rpc::LiftHold
         | Rpc::EraseTransaction
         | Rpc::RotateKey
         | Rpc::RewrapKeys
@@ -55,7 +57,8 @@ fn callers(rpc: Rpc) -> &'static str {
         | Rpc::GetPrincipal
         | Rpc::ListAllowances
         | Rpc::ListKeys
-        | Rpc::GetErasureReceipt => "AO",
+        | Rpc::GetErasureReceipt
+        | Rpc::ListHolds => "AO",
     }
 }
 
@@ -361,6 +364,8 @@ fn two_operators_are_needed_for_what_could_let_an_accomplice_in() {
                 | Rpc::ConfirmRestore
                 | Rpc::ConfirmClock
                 | Rpc::CompromiseKey
+                | Rpc::PlaceHold
+                | Rpc::LiftHold
         );
         assert_eq!(
             payvault::policy::rule(rpc).two_operators,

@@ -10,7 +10,7 @@ use crate::api::tls::Tls;
 use crate::api::violations::Violations;
 use crate::clock::{Clock, Timestamp};
 use crate::codec::Malformed;
-use crate::ids::{ActionId, PrincipalId, Site};
+use crate::ids::{ActionId, HoldId, PrincipalId, Site};
 use crate::keys::{BadTry, KeyId, KeyName, KeyState, SealFile, password};
 use crate::limits;
 use crate::policy::{self, Allowance, AllowanceKey, Denial, Principal, Role, Rpc};
@@ -19,7 +19,8 @@ use crate::store::EngineKind;
 use crate::vault::backup::take::Step;
 use crate::vault::command::{self, Done, Note, Refusal, Work};
 use crate::vault::{
-    ErasureRequest, GateError, Given, KeyFacts, Progress, RewrapStatus, Trier, Vault, hashing,
+    ErasureRequest, GateError, Given, HoldRequest, HoldScope, KeyFacts, Progress, RewrapStatus,
+    Trier, Vault, hashing,
 };
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -522,6 +523,63 @@ impl pb::admin_service_server::AdminService for Admin {
         Ok(Response::new(pb::ConfirmClockResponse { pending_action }))
     }
 
+    async fn place_hold(
+        &self,
+        request: Request<pb::PlaceHoldRequest>,
+    ) -> Result<Response<pb::PlaceHoldResponse>, Status> {
+        let admitted = self.door.admit(Rpc::PlaceHold, &request).await?;
+        let mut violations = Violations::new();
+        let asked = hold_request(request.into_inner(), &mut violations);
+        let Some(asked) = asked.filter(|_| violations.is_empty()) else {
+            return Err(admitted.invalid(violations, None).await);
+        };
+        let place = command::Admin::PlaceHold(asked);
+        let pending_action = match self.admin(&admitted, place).await? {
+            Done::Noted { .. } => String::new(),
+            Done::Pending(action) => action.to_string(),
+            _ => return Err(mismatched()),
+        };
+        Ok(Response::new(pb::PlaceHoldResponse { pending_action }))
+    }
+
+    async fn lift_hold(
+        &self,
+        request: Request<pb::LiftHoldRequest>,
+    ) -> Result<Response<pb::LiftHoldResponse>, Status> {
+        let admitted = self.door.admit(Rpc::LiftHold, &request).await?;
+        let Ok(id) = HoldId::parse(&request.into_inner().hold) else {
+            let mut violations = Violations::new();
+            violations.add("hold", "must be a hold's id (\"hld_…\")");
+            return Err(admitted.invalid(violations, None).await);
+        };
+        let lift = command::Admin::LiftHold(id);
+        let pending_action = match self.admin(&admitted, lift).await? {
+            Done::Noted { .. } => String::new(),
+            Done::Pending(action) => action.to_string(),
+            _ => return Err(mismatched()),
+        };
+        Ok(Response::new(pb::LiftHoldResponse { pending_action }))
+    }
+
+    async fn list_holds(
+        &self,
+        request: Request<pb::ListHoldsRequest>,
+    ) -> Result<Response<pb::ListHoldsResponse>, Status> {
+        let admitted = self.door.admit(Rpc::ListHolds, &request).await?;
+        self.door.within_rate(&admitted)?;
+        let registry = admitted.vault.registry();
+        let holds = registry.holds().map(|(id, hold)| pb::Hold {
+            id: id.to_string(),
+            case_reference: hold.case.clone(),
+            site: hold.site.to_string(),
+            covers: hold.scope(),
+            placed_at: Some(convert::time(hold.placed_at)),
+        });
+        Ok(Response::new(pb::ListHoldsResponse {
+            holds: holds.collect(),
+        }))
+    }
+
     async fn erase_transaction(
         &self,
         request: Request<pb::EraseTransactionRequest>,
@@ -560,6 +618,7 @@ impl pb::admin_service_server::AdminService for Admin {
             entries_until: erasure.entries_until.map(convert::time),
             entries_key: name(erasure.entries_key),
             entry_index: erasure.entry,
+            held_for: erasure.held_for,
         }))
     }
 
@@ -701,6 +760,34 @@ fn key_named(text: &str, keys: &[KeyFacts]) -> Result<Option<KeyId>, Malformed> 
         Some(number) => of_name.find(|key| key.generation == number),
     };
     Ok(found.map(|key| key.id))
+}
+
+/// What an operator wants held: one transaction, or a site's time.
+fn hold_request(asked: pb::PlaceHoldRequest, violations: &mut Violations) -> Option<HoldRequest> {
+    let chars_max = limits::REFERENCE_CHARS_MAX;
+    let named = &asked.case_reference;
+    let case = convert::reference("case_reference", named, true, chars_max, violations);
+    let ranged = !asked.site.is_empty() || asked.from.is_some() || asked.until.is_some();
+    let scope = match (asked.transaction.is_empty(), ranged) {
+        (false, true) | (true, false) => {
+            violations.add("transaction", "must be given, or else site, from and until");
+            return None;
+        }
+        (false, false) => {
+            HoldScope::Transaction(convert::transaction(&asked.transaction, violations)?)
+        }
+        (true, true) => {
+            let site = convert::site("site", &asked.site, violations);
+            let from = convert::moment("from", asked.from, violations);
+            let until = convert::moment("until", asked.until, violations);
+            let (site, from, until) = (site?, from?, until?);
+            if from >= until {
+                violations.add("until", "must be after from");
+            }
+            HoldScope::Range { site, from, until }
+        }
+    };
+    Some(HoldRequest { case, scope })
 }
 
 /// What an operator should know of keys that end, and of those that never will.

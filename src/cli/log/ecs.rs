@@ -156,7 +156,9 @@ fn kind(event: Event) -> (&'static str, &'static [&'static str]) {
         Event::DestructionPending | Event::KeyRewrapStarted | Event::KeyRewrapFinished => {
             ("configuration", &["info"])
         }
-        Event::KeyRotated | Event::KeyCompromised => ("configuration", &["change"]),
+        Event::KeyRotated | Event::KeyCompromised | Event::HoldPlaced | Event::HoldLifted => {
+            ("configuration", &["change"])
+        }
         Event::KeyDestroyed | Event::KeySupersededDestroyed => ("configuration", &["deletion"]),
         Event::Login | Event::UnsealRefused | Event::ShareAcknowledged => {
             ("authentication", &["start"])

@@ -191,6 +191,8 @@ impl Facts {
             | Event::KeyRewrapFinished
             | Event::KeyCompromised
             | Event::KeySupersededDestroyed
+            | Event::HoldPlaced
+            | Event::HoldLifted
             | Event::Unsealed
             | Event::UnsealRefused
             | Event::Sealed => self.keys.add(entry),
