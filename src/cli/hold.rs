@@ -76,8 +76,8 @@ pub async fn run(command: HoldCommand, output: Output) -> Result<(), CliError> {
                 case_reference: args.case,
                 transaction: args.transaction.unwrap_or_default(),
                 site: args.site.unwrap_or_default(),
-                from: args.from.map(moment::to_proto),
-                until: args.until.map(moment::to_proto),
+                from_time: args.from.map(moment::to_proto),
+                until_time: args.until.map(moment::to_proto),
             };
             let mut client = args.connection.read()?.open_as_person().await?;
             let answer = client.admin.place_hold(request).await;

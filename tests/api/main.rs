@@ -4,6 +4,7 @@ mod admin;
 mod backup;
 mod bulk;
 mod custodians;
+mod endings;
 mod entries;
 mod faults;
 mod house;

@@ -1529,16 +1529,28 @@ fn ending(table: &mut Table<'_>) {
     table.row(rpc, "two things", good_hold, &["transaction"], |m| {
         m.site = "nl".to_owned();
     });
-    table.row(rpc, "no time", good_hold, &["from", "until"], |m| {
-        m.transaction = String::new();
-        m.site = "nl".to_owned();
-    });
-    table.row(rpc, "a time that ends first", good_hold, &["until"], |m| {
-        m.transaction = String::new();
-        m.site = "nl".to_owned();
-        let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
-        (m.from, m.until) = (time(7), time(7));
-    });
+    table.row(
+        rpc,
+        "no time",
+        good_hold,
+        &["from_time", "until_time"],
+        |m| {
+            m.transaction = String::new();
+            m.site = "nl".to_owned();
+        },
+    );
+    table.row(
+        rpc,
+        "a time that ends first",
+        good_hold,
+        &["until_time"],
+        |m| {
+            m.transaction = String::new();
+            m.site = "nl".to_owned();
+            let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+            (m.from_time, m.until_time) = (time(7), time(7));
+        },
+    );
     let good_lift = |_: &Ground| pb::LiftHoldRequest {
         hold: payvault::ids::HoldId::random().to_string(),
     };

@@ -767,10 +767,13 @@ fn hold_request(asked: pb::PlaceHoldRequest, violations: &mut Violations) -> Opt
     let chars_max = limits::REFERENCE_CHARS_MAX;
     let named = &asked.case_reference;
     let case = convert::reference("case_reference", named, true, chars_max, violations);
-    let ranged = !asked.site.is_empty() || asked.from.is_some() || asked.until.is_some();
+    let ranged = !asked.site.is_empty() || asked.from_time.is_some() || asked.until_time.is_some();
     let scope = match (asked.transaction.is_empty(), ranged) {
         (false, true) | (true, false) => {
-            violations.add("transaction", "must be given, or else site, from and until");
+            violations.add(
+                "transaction",
+                "must be given, or else site, from_time and until_time",
+            );
             return None;
         }
         (false, false) => {
@@ -778,11 +781,11 @@ fn hold_request(asked: pb::PlaceHoldRequest, violations: &mut Violations) -> Opt
         }
         (true, true) => {
             let site = convert::site("site", &asked.site, violations);
-            let from = convert::moment("from", asked.from, violations);
-            let until = convert::moment("until", asked.until, violations);
+            let from = convert::moment("from_time", asked.from_time, violations);
+            let until = convert::moment("until_time", asked.until_time, violations);
             let (site, from, until) = (site?, from?, until?);
             if from >= until {
-                violations.add("until", "must be after from");
+                violations.add("until_time", "must be after from_time");
             }
             HoldScope::Range { site, from, until }
         }
@@ -796,6 +799,8 @@ fn endings(vault: &Vault) -> Vec<String> {
     let due: Vec<_> = keys
         .iter()
         .filter(|key| key.state == KeyState::PendingDestruction)
+        // Release buckets end every day: that is no news.
+        .filter(|key| matches!(key.name, KeyName::Log { .. } | KeyName::Hold { .. }))
         .collect();
     let mut warnings = Vec::new();
     if let Some(first) = due.iter().min_by_key(|key| key.not_after_decrypt) {
