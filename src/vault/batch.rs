@@ -518,9 +518,18 @@ impl<'a> Batch<'a> {
         id: TransactionId,
         about: &Entry,
     ) -> Result<Option<bool>, No> {
-        let Some(Slot::Stored(bytes)) = self.slots.get(&id) else {
-            // Gone, broken, or changed in this round: then it is sealed under the newest key.
-            return Ok(Some(false));
+        let bytes = match self.slots.get(&id) {
+            Some(Slot::Stored(bytes)) => bytes,
+            // Another command of this round looked at it: what key it lay under isn't known any more,
+            // and one seal too many does no harm. If it was changed, it is sealed anew already.
+            Some(Slot::Open(_)) => {
+                let only_seen = !self.dirty.contains(&id);
+                if only_seen {
+                    self.dirty.push(id);
+                }
+                return Ok(Some(only_seen));
+            }
+            Some(Slot::Absent | Slot::Broken) | None => return Ok(Some(false)),
         };
         if !self.is_stale(bytes) {
             return Ok(Some(false));

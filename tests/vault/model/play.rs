@@ -8,7 +8,8 @@ use super::spec::{Moment, Spec, caller_of, site_of, tx_of};
 use super::world::{Exported, World, Wrong};
 use crate::house::*;
 use payvault::clock::{DAY_MS, Timestamp};
-use payvault::keys::{KeyName, KeyState};
+use payvault::ids::TransactionId;
+use payvault::keys::{KeyName, KeyState, seal_key};
 use payvault::policy::{AllowanceKey, Denial, Party, Principal, Role, Terms};
 use payvault::vault::command::{Admin, Caller, Done, Refusal, Rewrap, StaleRows, Work, WorkResult};
 use std::collections::BTreeMap;
@@ -522,23 +523,67 @@ impl Play {
     fn rekey(&mut self) -> Result<(), Wrong> {
         let home = &self.world.home;
         let rotate = Work::Admin(Box::new(Admin::RotateKey(None)));
-        let transactions = self.spec.txs.values().map(|tx| tx.id).take(60).collect();
+        let transactions: Vec<_> = self.spec.txs.values().map(|tx| tx.id).take(60).collect();
+        let named = transactions.clone();
         let others = ["shop", "ann"].map(|name| [&b"P"[..], &home.id(name).0].concat());
-        let rows = StaleRows {
-            transactions,
+        // A row that another call of the same round only looks at, too.
+        let look = self.spec.txs.iter().next().map(|(tx, of)| {
+            let call = Call::Get {
+                by: of.portal,
+                tx: *tx,
+            };
+            (
+                caller(Arc::clone(&self.people[&of.portal])),
+                self.work(&call),
+            )
+        });
+        let rewrap = |rows| (Caller::vault(), Work::Rewrap(Rewrap::Rows(rows)));
+        let alone = StaleRows {
+            transactions: Vec::new(),
             others: others.into(),
         };
-        let steps = [
-            (home.caller("ann"), rotate),
-            (Caller::vault(), Work::Rewrap(Rewrap::Rows(rows))),
-        ];
-        for step in steps {
-            match self.world.ask_together(vec![step]).pop() {
-                Some(Ok(Done::Keys { .. } | Done::Rewrapped { failed: 0, .. })) => {}
+        let with_others = StaleRows {
+            transactions,
+            others: Vec::new(),
+        };
+        let mut steps = vec![(home.caller("ann"), rotate)];
+        steps.extend(look);
+        steps.extend([rewrap(with_others), rewrap(alone)]);
+        for answer in self.world.ask_together(steps) {
+            match answer {
+                Ok(Done::Keys { .. } | Done::Got(_) | Done::Rewrapped { failed: 0, .. }) => {}
                 // As any round may: the faults are ordered.
-                Some(Err(Refusal::Unavailable(_) | Refusal::StorageFull)) => return Ok(()),
-                Some(Err(refusal)) => return Err(format!("keys can't be followed: {refusal}")),
+                Err(Refusal::Unavailable(_) | Refusal::StorageFull) => return Ok(()),
+                // A bucket that came to its end.
+                Err(Refusal::Denied(_)) => {}
+                Err(refusal) => return Err(format!("keys can't be followed: {refusal}")),
                 _ => return Err("a row can't be sealed anew".to_owned()),
+            }
+        }
+        self.none_is_left_behind(&named)
+    }
+
+    /// None of these transactions' rows lies under a key that another one followed, while that one
+    /// seals.
+    fn none_is_left_behind(&self, named: &[TransactionId]) -> Result<(), Wrong> {
+        if self.world.engine != Engine::Memory {
+            return Ok(());
+        }
+        let now = self.moment().now;
+        let (_, keys) = self.world.home.vault().keys();
+        let rows = self.world.home.disk.durable();
+        for id in named {
+            let row = rows.get(&[&b"X"[..], &id.0, b"s"].concat());
+            let under = row.and_then(|row| seal_key(row));
+            let Some(under) = keys.iter().find(|key| Some(key.id) == under) else {
+                continue;
+            };
+            let newest = keys
+                .iter()
+                .rfind(|key| key.name == under.name)
+                .expect("itself");
+            if newest.id != under.id && newest.not_after_encrypt > now {
+                return Err(format!("{id}: its row was left under an earlier key"));
             }
         }
         Ok(())
