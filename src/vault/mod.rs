@@ -90,7 +90,7 @@ pub struct Vault {
     reader: Arc<dyn Reader>,
     clock: Clock,
     /// Gone once the vault is closed.
-    signing: Mutex<Option<SigningKey>>,
+    signing: Mutex<Option<Box<SigningKey>>>,
     closed: AtomicBool,
     verifier: VerifierKey,
     store_name: &'static str,
@@ -119,7 +119,7 @@ impl Vault {
         publisher: Publisher,
         publishing: JoinHandle<()>,
         reader: Arc<dyn Reader>,
-        signing: SigningKey,
+        signing: Box<SigningKey>,
         verifier: VerifierKey,
         store_name: &'static str,
         keys_lock: std::fs::File,
