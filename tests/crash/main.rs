@@ -17,8 +17,10 @@ mod files;
 mod full;
 mod hostile;
 mod import;
+mod memory;
 mod orders;
 mod power;
+mod seals;
 mod size;
 mod wire;
 
