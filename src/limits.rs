@@ -114,6 +114,16 @@ pub const SECRET_HASHES_AT_ONCE_MAX: usize = 2;
 pub const SECRET_HASHES_WAITING_MAX: usize = 32;
 /// Bytes of a passphrase; least and most.
 pub const PASSPHRASE_BYTES: std::ops::RangeInclusive<usize> = 12..=1024;
+/// Bytes of a security module's PIN; least and most (PKCS#11 leaves it to the token).
+pub const PIN_BYTES: std::ops::RangeInclusive<usize> = 4..=255;
+/// Bytes of a token's label (PKCS#11: 32, padded), and of a key's.
+pub const HSM_LABEL_BYTES_MAX: usize = 32;
+/// Bytes of the name of a key in Amazon's key service.
+pub const KMS_KEY_BYTES_MAX: usize = 2048;
+/// Bytes that its answer to an encryption may have.
+pub const KMS_BLOB_BYTES_MAX: usize = 6144;
+/// How long a call to it may take, with its retries.
+pub const KMS_CALL_MS: u64 = 30_000;
 /// Certificates that may unseal.
 pub const UNSEALERS_MAX: usize = 64;
 /// Custodians of a seal.

@@ -5,7 +5,7 @@ use payvault::cli::{self, Cli, CliError, Output};
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: payvault::os::WipingAllocator = payvault::os::WipingAllocator;
 
 fn main() -> ExitCode {
     // Before the first secret is read.

@@ -1,5 +1,5 @@
 //! What the operating system must do for us: a disk barrier that is one, memory that is not
-//! swapped, and no core files. This is the crate's only unsafe code; it must hold no policy and
+//! swapped, memory that is wiped when it is given back, and no core files. This is the crate's only unsafe code; it must hold no policy and
 //! no data.
 //!
 //! # The barrier
@@ -13,12 +13,21 @@
 //! nobody names, the linker would drop it silently. Therefore nothing may trust it unseen:
 //! [`barrier_calls`] counts, and the store proves at every opening that the count rises.
 
-// AUDIT: the reason for each unsafe block stands at the block. There are four: one system call on
-// a descriptor that is passed through unchanged, locking and unlocking address ranges that are
-// never read or written here, and asking for the page size.
+//!
+//! # The allocator
+//! Secrets of our own types are wiped when they are dropped. Libraries make copies that know nothing
+//! of it: TLS and HTTP/2 in their buffers, message encoding and decoding, texts that grow. The
+//! binary therefore allocates through [`WipingAllocator`], which wipes whatever is given back.
+
+// AUDIT: the reason for each unsafe block stands at the block: one system call on a descriptor that
+// is passed through unchanged; locking and unlocking address ranges that are never read or written
+// here; asking for the page size; and the allocator, which hands every request on to mimalloc and
+// writes zeros over memory that its owner has given back and nobody else has got yet.
 #![allow(unsafe_code)]
 
+use mimalloc::MiMalloc;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
+use std::alloc::{GlobalAlloc, Layout};
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_uint};
 use std::io;
@@ -168,6 +177,63 @@ fn page_size() -> usize {
     usize::try_from(size).unwrap_or(4096).max(1)
 }
 
+/// [`lock_memory`] for what a value occupies itself, without what it points to.
+pub fn lock_value<T>(value: &T) -> Locked {
+    // SAFETY: the range is the value's own, and only its address and length are used.
+    lock_memory(unsafe {
+        std::slice::from_raw_parts(std::ptr::from_ref(value).cast::<u8>(), size_of::<T>())
+    })
+}
+
+/// mimalloc, with memory wiped when it is given back. Costs a `memset` of what is freed.
+pub struct WipingAllocator;
+
+// SAFETY: every block comes from mimalloc and goes back to it, with the layout that it was asked for
+// or, after a shrinking in place, a smaller one, which mimalloc does not look at. Memory is written
+// to only between its owner's giving it back and mimalloc's getting it.
+unsafe impl GlobalAlloc for WipingAllocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller keeps to `GlobalAlloc`'s contract, which is mimalloc's.
+        unsafe { MiMalloc.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        unsafe { MiMalloc.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller owned `layout.size()` bytes from `block` on, and has given them up.
+        // mimalloc is foreign code: the compiler can't know that nobody reads the zeros.
+        unsafe {
+            block.write_bytes(0, layout.size());
+            MiMalloc.dealloc(block, layout);
+        }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let old_size = layout.size();
+        if new_size <= old_size && new_size >= old_size / 2 {
+            // Stays where it is; what is cut off is wiped.
+            // SAFETY: the bytes from `new_size` to `old_size` were the caller's, and are given up.
+            unsafe { block.add(new_size).write_bytes(0, old_size - new_size) };
+            return block;
+        }
+        // mimalloc's own would free the old block as it is.
+        // SAFETY: the caller promises that `new_size` fits the alignment's layout; both blocks are
+        // at least as long as what is copied, and they do not overlap.
+        unsafe {
+            let moved = Layout::from_size_align_unchecked(new_size, layout.align());
+            let new = MiMalloc.alloc(moved);
+            if !new.is_null() {
+                new.copy_from_nonoverlapping(block, old_size.min(new_size));
+                self.dealloc(block, layout);
+            }
+            new
+        }
+    }
+}
+
 /// Makes sure that this process leaves no core file and that other processes of the same user
 /// can't attach to it. MUST be called before the first secret is read.
 ///
@@ -180,8 +246,22 @@ pub fn no_core_dumps() -> io::Result<()> {
     };
     rustix::process::setrlimit(Resource::Core, none)?;
     #[cfg(target_os = "linux")]
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    if !may_be_looked_at() {
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    }
     Ok(())
+}
+
+/// Whether a test asked, by `PAYVAULT_TEST_DUMPABLE`, to look at this process's memory.
+#[cfg(all(target_os = "linux", feature = "fault-injection"))]
+fn may_be_looked_at() -> bool {
+    std::env::var_os("PAYVAULT_TEST_DUMPABLE").is_some()
+}
+
+/// In a release nobody may.
+#[cfg(all(target_os = "linux", not(feature = "fault-injection")))]
+fn may_be_looked_at() -> bool {
+    false
 }
 
 /// Lets this process have `wanted` files open at once, or as many as the system allows; how many
@@ -248,6 +328,26 @@ mod tests {
         // Another test may hold a lock on the same page, but only through its own guard.
         assert!(page_counts().get(&page).is_none_or(|users| *users > 0));
         assert!(!lock_memory(&[]).is_locked());
+    }
+
+    #[test]
+    fn what_is_cut_off_is_wiped_and_what_is_kept_is_not() {
+        let layout = Layout::from_size_align(4096, 16).unwrap();
+        // SAFETY: blocks are used within their sizes, until they are given back.
+        unsafe {
+            let block = WipingAllocator.alloc(layout);
+            block.write_bytes(0x5a, 4096);
+            let same = WipingAllocator.realloc(block, layout, 3000);
+            assert_eq!(same, block, "cut off in place");
+            assert_eq!((same.add(2999).read(), same.add(3000).read()), (0x5a, 0));
+            let shorter = Layout::from_size_align(3000, 16).unwrap();
+            let grown = WipingAllocator.realloc(same, shorter, 100_000);
+            assert!((0..3000).all(|at| grown.add(at).read() == 0x5a));
+            WipingAllocator.dealloc(grown, Layout::from_size_align(100_000, 16).unwrap());
+            let zeroed = WipingAllocator.alloc_zeroed(layout);
+            assert!((0..4096).all(|at| zeroed.add(at).read() == 0));
+            WipingAllocator.dealloc(zeroed, layout);
+        }
     }
 
     #[test]

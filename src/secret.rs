@@ -2,6 +2,7 @@
 //! `Display`, `Clone` or serialization. Crossing over to plain bytes is `expose`, which can be
 //! searched for.
 
+use crate::os::{self, Locked};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -44,6 +45,30 @@ impl<const N: usize> SecretBytes<N> {
 impl<const N: usize> ConstantTimeEq for SecretBytes<N> {
     fn ct_eq(&self, other: &Self) -> subtle::Choice {
         self.bytes[..].ct_eq(&other.bytes[..])
+    }
+}
+
+/// A secret that stays for long, such as a key of the keyring: kept out of the swap, as well as the
+/// system allows.
+pub struct LockedBytes<const N: usize> {
+    // Wiped before its page is unlocked: fields drop in this order.
+    secret: SecretBytes<N>,
+    _locked: Locked,
+}
+
+impl<const N: usize> LockedBytes<N> {
+    /// Takes the secret over, and locks it where it lies.
+    pub fn new(secret: SecretBytes<N>) -> LockedBytes<N> {
+        let _locked = os::lock_memory(secret.expose());
+        LockedBytes { secret, _locked }
+    }
+}
+
+impl<const N: usize> std::ops::Deref for LockedBytes<N> {
+    type Target = SecretBytes<N>;
+
+    fn deref(&self) -> &SecretBytes<N> {
+        &self.secret
     }
 }
 
@@ -92,6 +117,18 @@ impl ConstantTimeEq for SecretText {
         self.text.as_bytes().ct_eq(other.text.as_bytes())
     }
 }
+
+/// Overwrites what calls that have returned left on this thread's stack: libraries that pass secrets by
+/// value leave copies there, and a thread that waits may keep them for hours. Costs about a
+/// microsecond; for after work with a key that stays.
+#[inline(never)]
+pub fn wipe_stack() {
+    let below = [0u8; STACK_BYTES];
+    std::hint::black_box(&below);
+}
+
+/// How deep the calls reach that are wiped after; threads have 2 MiB.
+const STACK_BYTES: usize = 64 << 10;
 
 /// Secret bytes of a varying size: a decrypted row, a padded record.
 pub type SecretBuffer = Zeroizing<Vec<u8>>;

@@ -34,6 +34,10 @@ pub struct Config {
     pub tls: TlsFiles,
     /// A file with the passphrase, for unsealing at start without a person.
     pub passphrase_file: Option<PathBuf>,
+    /// The security module's PKCS#11 module (a shared library), for a vault whose seal needs it.
+    pub pkcs11_module: Option<PathBuf>,
+    /// A file with the PIN, for unsealing at start without a person.
+    pub pkcs11_pin_file: Option<PathBuf>,
     /// The sites and their rules.
     pub sites: BTreeMap<Site, SiteRules>,
     /// The British modulus tables; without them such accounts are presumed valid.
@@ -156,6 +160,7 @@ pub struct Settings {
     pub health_listen: Option<SocketAddr>,
     pub tls: TlsSettings,
     pub passphrase_file: Option<PathBuf>,
+    pub pkcs11: Pkcs11Settings,
     pub sites: BTreeMap<String, SiteSettings>,
     pub uk_modulus: ModulusSettings,
     pub limits: LimitSettings,
@@ -179,6 +184,15 @@ pub struct TlsSettings {
     pub key: Option<PathBuf>,
     pub client_ca: Option<Vec<PathBuf>>,
     pub crl: Option<Vec<PathBuf>>,
+}
+
+/// The table `pkcs11`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct Pkcs11Settings {
+    pub module: Option<PathBuf>,
+    pub pin_file: Option<PathBuf>,
 }
 
 /// A table `sites.<name>`. What it leaves out stays as the site's default.
@@ -291,6 +305,8 @@ impl Settings {
                 "TLS_CLIENT_CA" => settings.tls.client_ca = paths(),
                 "TLS_CRL" => settings.tls.crl = paths(),
                 "PASSPHRASE_FILE" => settings.passphrase_file = path(),
+                "PKCS11_MODULE" => settings.pkcs11.module = path(),
+                "PKCS11_PIN_FILE" => settings.pkcs11.pin_file = path(),
                 "UK_MODULUS_WEIGHTS" => settings.uk_modulus.weights = path(),
                 "UK_MODULUS_SUBSTITUTIONS" => settings.uk_modulus.substitutions = path(),
                 "LIMITS_CALLS_PER_SECOND" => {
@@ -328,6 +344,8 @@ impl Settings {
         lay(&mut self.tls.client_ca, upper.tls.client_ca);
         lay(&mut self.tls.crl, upper.tls.crl);
         lay(&mut self.passphrase_file, upper.passphrase_file);
+        lay(&mut self.pkcs11.module, upper.pkcs11.module);
+        lay(&mut self.pkcs11.pin_file, upper.pkcs11.pin_file);
         self.sites.extend(upper.sites);
         lay(&mut self.uk_modulus.weights, upper.uk_modulus.weights);
         lay(
@@ -357,6 +375,8 @@ impl Settings {
             &mut self.tls.cert,
             &mut self.tls.key,
             &mut self.passphrase_file,
+            &mut self.pkcs11.module,
+            &mut self.pkcs11.pin_file,
             &mut self.uk_modulus.weights,
             &mut self.uk_modulus.substitutions,
             &mut self.checkpoint_sink,
@@ -435,6 +455,8 @@ impl Settings {
             health_listen: self.health_listen,
             tls,
             passphrase_file: self.passphrase_file,
+            pkcs11_module: self.pkcs11.module,
+            pkcs11_pin_file: self.pkcs11.pin_file,
             sites: judge_sites(self.sites)?,
             uk_modulus: judge_tables(self.uk_modulus)?,
             calls_per_second: bounded(

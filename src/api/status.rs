@@ -3,6 +3,7 @@
 
 use super::violations::Violations;
 use crate::policy::Denial;
+use crate::vault::OpenError;
 use crate::vault::command::Refusal;
 use prost::Message;
 use std::collections::HashMap;
@@ -258,6 +259,16 @@ pub fn of_denial(denial: Denial) -> Status {
             "the vault's seal is of another kind: GetStatus says which",
             None,
         ),
+        D::BadPin => (
+            Code::Unauthenticated,
+            "the PIN is wrong; the security module counts wrong ones, and may lock itself",
+            None,
+        ),
+        D::PinLocked => (
+            Code::PermissionDenied,
+            "the security module has locked its PIN: its security officer unlocks it",
+            None,
+        ),
         D::ShareDamaged => (
             Code::Unauthenticated,
             "the share is damaged, or not the one that was dealt",
@@ -296,6 +307,72 @@ pub fn of_denial(denial: Denial) -> Status {
         D::InvalidRequest => (Code::InvalidArgument, "the request is invalid", None),
     };
     with_details(code, reason, message, retry)
+}
+
+/// Why the vault does not open, where what was given is not to blame: whoever may unseal learns what
+/// of the outside is amiss, and nothing else.
+pub fn of_closed(error: &OpenError) -> Status {
+    use crate::keys::KeyError as K;
+    let OpenError::Key(key) = error else {
+        return cannot_open();
+    };
+    let (code, reason, message) = match key {
+        K::HsmModuleUnknown | K::HsmModule { .. } => (
+            Code::FailedPrecondition,
+            "HSM_MODULE",
+            "the PKCS#11 module is not configured, or can't be loaded; the vault's log says why",
+        ),
+        K::HsmTokenMissing(_) | K::HsmTokenAmbiguous(_) => (
+            Code::FailedPrecondition,
+            "HSM_TOKEN_MISSING",
+            "the security module has no token of this label, or more than one",
+        ),
+        K::HsmKeyMissing => (
+            Code::FailedPrecondition,
+            "HSM_KEY_MISSING",
+            "the PIN is right, but the token does not have the vault's key",
+        ),
+        K::HsmKeyForeign => (
+            Code::FailedPrecondition,
+            "HSM_KEY_FOREIGN",
+            "the PIN is right, but the token's key is another one than the vault's",
+        ),
+        K::Hsm { .. } => (
+            Code::Unavailable,
+            "HSM_FAILED",
+            "the security module failed; the vault's log says how",
+        ),
+        K::KmsUnreachable { .. } => (
+            Code::Unavailable,
+            "KMS_UNREACHABLE",
+            "the key service can't be reached; the vault's log says why",
+        ),
+        K::KmsKeyRefused { .. } => (
+            Code::FailedPrecondition,
+            "KMS_KEY_REFUSED",
+            "the key service does not let the vault use its key; the vault's log says why",
+        ),
+        K::KmsKeyForeign => (
+            Code::FailedPrecondition,
+            "KMS_KEY_FOREIGN",
+            "the key service's key is another one than the vault's",
+        ),
+        K::KmsNotBuilt => (
+            Code::Unimplemented,
+            "KMS_NOT_BUILT",
+            "the vault's binary was built without aws-kms",
+        ),
+        _ => return cannot_open(),
+    };
+    status(code, reason, message)
+}
+
+fn cannot_open() -> Status {
+    status(
+        Code::FailedPrecondition,
+        "CANNOT_OPEN",
+        "what was given is right, but the vault refuses to open; its log says why",
+    )
 }
 
 /// What a refusal is inside of an answer: the same as it would be in its stead.

@@ -6,7 +6,8 @@ use super::settings::{SettingsArgs, house};
 use super::{input, share};
 use crate::api::config::Config;
 use crate::clock::Clock;
-use crate::keys::{KeyError, RootKey, SealFile, SealKind};
+use crate::keys::{KeyError, Opening, RootKey, SealFile, SealKind};
+use crate::secret::SecretText;
 use crate::vault::{self, Checked, House, OpenError};
 use clap::Args;
 use std::io::{self, Write};
@@ -68,23 +69,39 @@ pub fn seal_alone(house: &House) -> Result<SealFile, CliError> {
     SealFile::read(&house.keys_dir).map_err(|error| CliError::Start(OpenError::Key(error)))
 }
 
-/// The root key: by the passphrase from its file or from a person, or by shares of custodians.
+/// The root key: by the passphrase or PIN from its file or from a person, by a key service, or by
+/// shares of custodians.
 ///
 /// # Errors
 /// When there is none, or it is wrong.
 pub fn root_of(seal: &SealFile, config: &Config) -> Result<RootKey, CliError> {
-    if seal.kind() == SealKind::Custodians {
-        return share::gather(seal);
-    }
-    let passphrase = input::secret(
-        config.passphrase_file.as_deref(),
-        "the passphrase",
-        "--passphrase-file",
-    )?;
-    seal.open(&passphrase).map_err(|error| match error {
+    let opening = match seal.kind() {
+        SealKind::Custodians => return share::gather(seal),
+        SealKind::Passphrase => Opening::Passphrase(input::secret(
+            config.passphrase_file.as_deref(),
+            "the passphrase",
+            "--passphrase-file",
+        )?),
+        SealKind::Pkcs11 => Opening::Pin {
+            pin: pin(config)?,
+            module: config.pkcs11_module.clone(),
+        },
+        SealKind::AwsKms => Opening::Service,
+    };
+    seal.open_by(&opening).map_err(|error| match error {
         KeyError::WrongPassphrase | KeyError::PassphraseLength => CliError::WrongPassphrase,
+        KeyError::WrongPin(_) | KeyError::PinLocked => CliError::Pin(error),
         error => CliError::Start(OpenError::Key(error)),
     })
+}
+
+/// The PIN of the security module's token: from its file, or typed.
+///
+/// # Errors
+/// When there is none.
+pub fn pin(config: &Config) -> Result<SecretText, CliError> {
+    let file = config.pkcs11_pin_file.as_deref();
+    input::secret(file, "the security module's PIN", "--pin-file")
 }
 
 /// What programs read.
@@ -119,7 +136,6 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
     use crate::keys::Argon2Cost;
-    use crate::secret::SecretText;
     use crate::vault::Founding;
     use clap::Parser;
     use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use crate::api::config::ConfigError;
 use crate::api::server::ServeError;
 use crate::api::tls::TlsError;
 use crate::api::uk_modulus::ModulusFilesError;
-use crate::keys::{BadTry, KeyError};
+use crate::keys::{BadTry, KeyError, PinTries};
 use crate::store::copy::CopyError;
 use crate::vault::backup::BackupError;
 use crate::vault::{Checked, GateError, OpenError, ResealError};
@@ -51,6 +51,9 @@ pub enum CliError {
     /// Wrong passphrase.
     #[error("wrong passphrase")]
     WrongPassphrase,
+    /// A PIN that the security module refuses.
+    #[error("{0}")]
+    Pin(KeyError),
     /// A share that isn't one, isn't of this seal, or isn't enough.
     #[error("{0}")]
     Share(KeyError),
@@ -125,7 +128,7 @@ impl CliError {
             CliError::Usage(_) | CliError::Config(_) | CliError::Tls(_) | CliError::Tables(_) => 2,
             CliError::Connect(ConnectError::Address(_)) => 2,
             CliError::Refused(refused) => refused.exit_code(),
-            CliError::WrongPassphrase | CliError::Share(_) => 4,
+            CliError::WrongPassphrase | CliError::Pin(_) | CliError::Share(_) => 4,
             CliError::Connect(ConnectError::Transport(_)) | CliError::Unhealthy(_) => 5,
             CliError::Verification { .. } => 6,
             CliError::Start(_) | CliError::Findings(_) => 7,
@@ -234,6 +237,10 @@ impl From<GateError> for CliError {
         match error {
             GateError::Open(error) => CliError::Start(error),
             GateError::Refused(BadTry::WrongPassphrase) => CliError::WrongPassphrase,
+            GateError::Refused(BadTry::WrongPin) => {
+                CliError::Pin(KeyError::WrongPin(PinTries::Unknown))
+            }
+            GateError::Refused(BadTry::PinLocked) => CliError::Pin(KeyError::PinLocked),
             GateError::Refused(_) | GateError::OtherKind(_) | GateError::Locked => {
                 CliError::Failed(error.to_string())
             }

@@ -1,16 +1,16 @@
 //! `payvault init`: makes a vault, offline, and enrols its first operators and custodians.
 
 use super::error::CliError;
+use super::new_seal::{self, NewSealArgs};
 use super::output::Output;
 use super::settings::{SettingsArgs, house};
-use super::share::CustodianArgs;
 use super::{input, moment};
 use crate::api::config::Config;
 use crate::api::identity::identity_of_pem;
 use crate::api::tls::read_client_cas;
 use crate::clock::{Clock, Timestamp};
 use crate::ids::PrincipalId;
-use crate::keys::{Argon2Cost, DealtShare, NewSeal, SealFile, Unsealer, password};
+use crate::keys::{DealtShare, NewSeal, Opening, SealFile, SealKind, Unsealer, password};
 use crate::policy::{Agreement, Principal, Role};
 use crate::secret::SecretText;
 use crate::vault::command::{Caller, Note};
@@ -36,11 +36,11 @@ pub struct InitArgs {
     /// Write each operator's secret to DIR/NAME.secret (mode 0600) and don't show it
     #[arg(long, value_name = "DIR")]
     secret_dir: Option<PathBuf>,
-    /// Use 2 GiB of memory for the passphrase's derivation instead of 64 MiB; each start needs them
-    #[arg(long)]
-    strong: bool,
+    /// What opens the vault [default: what the other flags speak of, or a passphrase]
+    #[arg(long, value_name = "KIND", value_parser = new_seal::kind())]
+    seal: Option<SealKind>,
     #[command(flatten)]
-    custodians: CustodianArgs,
+    new_seal: NewSealArgs,
     #[command(flatten)]
     settings: SettingsArgs,
 }
@@ -106,7 +106,7 @@ pub fn run(args: InitArgs, output: Output) -> Result<(), CliError> {
     keep_secrets(&operators)?;
     let mut delivered = false;
     let mut deliver = |dealt: &[DealtShare]| {
-        args.custodians.hand_out(dealt)?;
+        args.new_seal.custodians.hand_out(dealt)?;
         delivered = true;
         Ok(())
     };
@@ -115,17 +115,22 @@ pub fn run(args: InitArgs, output: Output) -> Result<(), CliError> {
         Err(error) => {
             forget_secrets(&operators);
             if delivered {
-                args.custodians.take_back();
+                args.new_seal.custodians.take_back();
             }
             return Err(CliError::Make(error));
         }
     };
     // Opened once: what can't be opened now must not be found out later.
-    if let NewSeal::Passphrase { passphrase, .. } = &seal {
-        SealFile::read(&house.keys_dir)
-            .and_then(|seal| seal.open(passphrase))
-            .map_err(|error| CliError::Start(OpenError::Key(error)))?;
-    }
+    let opened = SealFile::read(&house.keys_dir).and_then(|file| match &seal {
+        NewSeal::Passphrase { passphrase, .. } => file.open(passphrase).map(drop),
+        NewSeal::Custodians { .. } => Ok(()),
+        NewSeal::Pkcs11 { pin, module, .. } => {
+            let (pin, module) = (pin.duplicate(), Some(module.clone()));
+            file.open_by(&Opening::Pin { pin, module }).map(drop)
+        }
+        NewSeal::AwsKms { .. } => file.open_by(&Opening::Service).map(drop),
+    });
+    opened.map_err(|error| CliError::Start(OpenError::Key(error)))?;
     let vault = vault::open(&house, &root).map_err(CliError::Start)?;
     let key = vault.verifier().to_string();
     vault.close(Note::Stopped, Caller::vault());
@@ -135,7 +140,7 @@ pub fn run(args: InitArgs, output: Output) -> Result<(), CliError> {
         &key,
         &operators,
         single,
-        &args.custodians,
+        (seal.kind(), &args.new_seal),
     )
 }
 
@@ -146,24 +151,16 @@ fn seal(
     now: Timestamp,
     output: Output,
 ) -> Result<NewSeal, CliError> {
-    if args.custodians.are_given() {
-        return args.custodians.new_seal(config, now, output);
-    }
-    let passphrase = match &config.passphrase_file {
-        Some(file) => input::secret_file(file)?,
-        None if input::at_a_terminal() => input::typed_twice("passphrase (12 characters or more)")?,
-        None => {
-            return Err(CliError::Usage(
-                "a passphrase is needed: give --passphrase-file FILE, or run this at a terminal"
-                    .into(),
-            ));
-        }
+    let kind = args.seal.unwrap_or_else(|| args.new_seal.implied());
+    let passphrase = || match &config.passphrase_file {
+        Some(file) => input::secret_file(file),
+        None if input::at_a_terminal() => input::typed_twice("passphrase (12 characters or more)"),
+        None => Err(CliError::Usage(
+            "a passphrase is needed: give --passphrase-file FILE, or run this at a terminal".into(),
+        )),
     };
-    let cost = match args.strong {
-        true => Argon2Cost::STRONG,
-        false => Argon2Cost::DEFAULT,
-    };
-    Ok(NewSeal::Passphrase { passphrase, cost })
+    args.new_seal
+        .new_seal(kind, config, now, output, passphrase)
 }
 
 fn keep_secrets(operators: &[Enrolled]) -> Result<(), CliError> {
@@ -205,7 +202,7 @@ fn enrol(args: &InitArgs, config: &Config, now: Timestamp) -> Result<Vec<Enrolle
     let cas = read_client_cas(&config.tls.client_ca, &config.tls.crl)?;
     let mut enrolled: Vec<Enrolled> = Vec::new();
     let operators = args.operators.iter().map(|one| (one, Role::Operator));
-    let custodians = &args.custodians.custodians;
+    let custodians = &args.new_seal.custodians.custodians;
     let custodians = custodians.iter().map(|one| (one, Role::Custodian));
     for ((name, path), role) in operators.chain(custodians) {
         let pem = std::fs::read_to_string(path).map_err(CliError::file(path))?;
@@ -278,7 +275,7 @@ fn show(
     key: &str,
     enrolled: &[Enrolled],
     single: bool,
-    custodians: &CustodianArgs,
+    (kind, new_seal): (SealKind, &NewSealArgs),
 ) -> Result<(), CliError> {
     let listed = |role: Role| -> Vec<_> {
         let of_role = enrolled.iter().filter(|one| one.principal.role == role);
@@ -299,12 +296,13 @@ fn show(
     let mut document = serde_json::json!({
         "vault": vault,
         "ledger_key": key,
+        "seal": kind.as_str(),
         "single_operator": single,
         "operators": listed(Role::Operator),
     });
-    if custodians.are_given() {
+    if kind == SealKind::Custodians {
         document["custodians"] = serde_json::json!(listed(Role::Custodian));
-        document["shares"] = custodians.document();
+        document["shares"] = new_seal.custodians.document();
     }
     output.result(&document, |out| {
         for one in enrolled {
@@ -330,13 +328,7 @@ fn show(
                 "One operator can do everything alone, until a second one is enrolled."
             )?;
         }
-        match custodians.are_given() {
-            true => custodians.words(out)?,
-            false => writeln!(
-                out,
-                "The passphrase is nowhere but with you: without it all is lost."
-            )?,
-        }
+        new_seal.words(kind, out)?;
         writeln!(
             out,
             "Write these down, and give the key to the auditors now:"

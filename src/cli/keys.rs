@@ -4,16 +4,16 @@ use super::check::{root_of, seal_of};
 use super::client::Client;
 use super::connection::ConnectionArgs;
 use super::error::CliError;
+use super::new_seal::{self, NewSealArgs};
 use super::output::Output;
 use super::settings::{SettingsArgs, house};
-use super::share::CustodianArgs;
 use super::{input, moment, runtime};
 use crate::api::proto;
 use crate::clock::Clock;
-use crate::keys::{Argon2Cost, NewSeal, SealKind};
+use crate::keys::SealKind;
 use crate::vault::command::{Caller, Note};
 use crate::vault::{self, House, ResealError};
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -59,9 +59,11 @@ const HELP: &str = "Examples:
   payvault keys reseal --to custodians --config payvault.toml --custodian cem=cem.pem \\
       --custodian dov=dov.pem --custodian eva=eva.pem --threshold 2 --share-dir shares
   payvault keys reseal --to passphrase --config payvault.toml
+  payvault keys reseal --to pkcs11 --config payvault.toml --module /usr/lib/hsm.so \\
+      --token-label payvault
 
-Stop the vault first. It takes what opens the present seal: the passphrase, or shares of so many
-custodians, typed or piped in, one a line. A new root key is made, so nothing that opened the old seal
+Stop the vault first. It takes what opens the present seal: the passphrase, the PIN, or shares of so
+many custodians, typed or piped in, one a line. A new root key is made, so nothing that opened the old seal
 opens what is written from now on. Copies of the old keys directory still open what they hold: destroy
 them. The ledger has an entry before and one after.";
 
@@ -69,26 +71,18 @@ them. The ledger has an entry before and one after.";
 #[derive(Args, Debug)]
 pub struct ResealArgs {
     /// What opens the vault from now on
-    #[arg(long, value_name = "KIND", value_parser = kind())]
+    #[arg(long, value_name = "KIND", value_parser = new_seal::kind())]
     to: SealKind,
     /// File with the new passphrase; asked for twice at a terminal when it isn't given
     #[arg(long, value_name = "FILE")]
     new_passphrase_file: Option<PathBuf>,
-    /// Use 2 GiB of memory for the passphrase's derivation instead of 64 MiB; each start needs them
-    #[arg(long)]
-    strong: bool,
+    /// File with the PIN of the new seal's token, when it is another one than the old seal's
+    #[arg(long, value_name = "FILE")]
+    new_pin_file: Option<PathBuf>,
     #[command(flatten)]
-    custodians: CustodianArgs,
+    new_seal: NewSealArgs,
     #[command(flatten)]
     settings: SettingsArgs,
-}
-
-fn kind() -> impl TypedValueParser<Value = SealKind> {
-    let kinds = [SealKind::Passphrase, SealKind::Custodians];
-    PossibleValuesParser::new(kinds.map(SealKind::as_str)).map(|word| match word.as_str() {
-        "custodians" => SealKind::Custodians,
-        _ => SealKind::Passphrase,
-    })
 }
 
 /// Changes the seal.
@@ -100,36 +94,29 @@ pub fn reseal(args: ResealArgs, output: Output) -> Result<(), CliError> {
     let clock = Clock::system();
     let house = house(&config, clock.clone());
     let old = seal_of(&house)?;
-    if args.custodians.are_given() != (args.to == SealKind::Custodians) {
-        return Err(CliError::Usage(
-            "--custodian goes with --to custodians, and only with it".into(),
-        ));
-    }
     // What is asked of people comes first, and the new passphrase before the old one is used.
     let root = root_of(&old, &config)?;
-    let new = match args.to {
-        SealKind::Passphrase => NewSeal::Passphrase {
-            passphrase: match &args.new_passphrase_file {
-                Some(file) => input::secret_file(file)?,
-                None if input::at_a_terminal() => {
-                    input::typed_twice("new passphrase (12 characters or more)")?
-                }
-                None => input::line_unseen("the new passphrase")?,
-            },
-            cost: match args.strong {
-                true => Argon2Cost::STRONG,
-                false => Argon2Cost::DEFAULT,
-            },
-        },
-        SealKind::Custodians => args.custodians.new_seal(&config, clock.now(), output)?,
+    let passphrase = || match &args.new_passphrase_file {
+        Some(file) => input::secret_file(file),
+        None if input::at_a_terminal() => {
+            input::typed_twice("new passphrase (12 characters or more)")
+        }
+        None => input::line_unseen("the new passphrase"),
     };
+    let mut new_config = config.clone();
+    if args.new_pin_file.is_some() {
+        new_config.pkcs11_pin_file = args.new_pin_file.clone();
+    }
+    let new = args
+        .new_seal
+        .new_seal(args.to, &new_config, clock.now(), output, passphrase)?;
     let vault = vault::open(&house, &root).map_err(CliError::Start)?;
     drop(root);
     let mut delivered = false;
     let resealed =
         runtime()?.block_on(
             vault.reseal(Caller::vault(), &house.keys_dir, &new, &mut |dealt| {
-                args.custodians.hand_out(dealt)?;
+                args.new_seal.custodians.hand_out(dealt)?;
                 delivered = true;
                 Ok(())
             }),
@@ -144,7 +131,7 @@ pub fn reseal(args: ResealArgs, output: Output) -> Result<(), CliError> {
         "seal": args.to.as_str(),
     });
     if args.to == SealKind::Custodians {
-        document["custodians"] = args.custodians.document();
+        document["custodians"] = args.new_seal.custodians.document();
     }
     output.result(&document, |out| {
         writeln!(
@@ -153,13 +140,13 @@ pub fn reseal(args: ResealArgs, output: Output) -> Result<(), CliError> {
             args.to.as_str(),
             old.kind().as_str()
         )?;
-        match args.to {
-            SealKind::Passphrase => writeln!(
+        args.new_seal.words(args.to, out)?;
+        if old.kind() == SealKind::Pkcs11 {
+            writeln!(
                 out,
-                "The new passphrase is nowhere but with you: without it all is lost."
-            ),
-            SealKind::Custodians => args.custodians.words(out),
-        }?;
+                "The old key is still in its token, and opens nothing of this vault any more: remove it there."
+            )?;
+        }
         writeln!(
             out,
             "Back seal.json, wrap and keyring up now, and destroy their older copies: those still\n\
@@ -178,7 +165,7 @@ fn not_resealed(args: &ResealArgs, house: &House, error: ResealError, delivered:
                 house.keys_dir.display()
             ));
         }
-        _ if delivered => args.custodians.take_back(),
+        _ if delivered => args.new_seal.custodians.take_back(),
         _ => {}
     }
     CliError::Reseal(error)

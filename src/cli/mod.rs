@@ -22,6 +22,7 @@ pub mod keys;
 pub mod log;
 pub mod logging;
 pub mod moment;
+mod new_seal;
 pub mod output;
 pub mod principal;
 pub mod progress;
@@ -95,7 +96,7 @@ pub enum Command {
     Status(status::StatusArgs),
     /// Seal the vault: its keys leave memory
     Seal(seal::SealArgs),
-    /// Open a sealed vault with its passphrase, or bring a custodian's share
+    /// Open a sealed vault: passphrase, PIN or key service; or bring a custodian's share
     Unseal(seal::UnsealArgs),
     /// List keys, follow them by new ones, seal rows anew; change the seal
     #[command(subcommand)]
@@ -265,12 +266,14 @@ mod tests {
                     "token",
                     "secret",
                     "passphrase",
+                    "pin",
                     "code",
                     "iban",
                 ]
                 .iter()
                 .any(|word| name.split('_').any(|part| part == *word));
-                let a_place = ["_file", "_out", "_dir"]
+                // A label names something, and is no secret.
+                let a_place = ["_file", "_out", "_dir", "_label"]
                     .iter()
                     .any(|end| name.ends_with(end));
                 let a_flag = matches!(

@@ -126,6 +126,18 @@ impl Refused {
             "RATE_LIMITED" | "QUEUE_FULL" | "TRANSACTION_FULL" => "Wait, then try again.",
             "STORAGE_FULL" => "An operator has to make space.",
             "WRONG_SEAL" => "`payvault status` says what opens the vault.",
+            "BAD_PIN" => "Ask who keeps the token how many tries are left, before another one.",
+            "PIN_LOCKED" => "The token's security officer sets a new PIN.",
+            "HSM_MODULE" => "An operator sets pkcs11.module; the vault's log says what is amiss.",
+            "HSM_TOKEN_MISSING" | "HSM_FAILED" => {
+                "Look whether the security module is there; the vault's log says more."
+            }
+            "HSM_KEY_MISSING" | "HSM_KEY_FOREIGN" => {
+                "Look for the right token, or restore the token's own backup."
+            }
+            "KMS_UNREACHABLE" | "KMS_KEY_REFUSED" | "KMS_KEY_FOREIGN" | "KMS_NOT_BUILT" => {
+                "An operator looks at the vault's log, and at the key's policy."
+            }
             "SHARE_DAMAGED" => "Decrypt your share again; it begins with pvs_a.",
             "SHARE_FOREIGN" | "SHARE_OUTDATED" => {
                 "Look for your share of this vault's present seal."

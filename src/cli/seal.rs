@@ -5,7 +5,7 @@ use super::error::CliError;
 use super::output::Output;
 use super::{input, share};
 use crate::api::proto;
-use crate::keys::Share;
+use crate::keys::{SealKind, Share};
 use crate::secret::SecretText;
 use clap::Args;
 use serde_json::json;
@@ -18,15 +18,25 @@ pub struct SealArgs {
     connection: ConnectionArgs,
 }
 
-/// Opens a sealed vault with its passphrase, or brings a custodian's share.
+/// Opens a sealed vault with its passphrase, its security module's PIN or its key service, or brings
+/// a custodian's share.
 #[derive(Args, Debug)]
 pub struct UnsealArgs {
     /// File with the passphrase; asked for at a terminal when it isn't given
     #[arg(long, value_name = "FILE", env = "PAYVAULT_PASSPHRASE_FILE")]
     passphrase_file: Option<PathBuf>,
+    /// File with the PIN of the security module's token; asked for at a terminal when the vault wants
+    /// one
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "PAYVAULT_PKCS11_PIN_FILE",
+        conflicts_with = "passphrase_file"
+    )]
+    pin_file: Option<PathBuf>,
     /// File with your share, as you were given it or decrypted; asked for at a terminal when the
     /// vault wants shares
-    #[arg(long, value_name = "FILE", conflicts_with = "passphrase_file")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["passphrase_file", "pin_file"])]
     share_file: Option<PathBuf>,
     /// File with the passphrase of your share; asked for when it is needed
     #[arg(long, value_name = "FILE", requires = "share_file")]
@@ -55,28 +65,35 @@ pub async fn seal(args: SealArgs, output: Output) -> Result<(), CliError> {
 pub async fn unseal(args: UnsealArgs, output: Output) -> Result<(), CliError> {
     let connection = args.connection.read()?;
     let mut client = connection.open().await?;
-    let wants_share = match (&args.passphrase_file, &args.share_file) {
-        (_, Some(_)) => true,
-        (Some(_), None) => false,
+    let kind = if args.share_file.is_some() {
+        SealKind::Custodians
+    } else if args.pin_file.is_some() {
+        SealKind::Pkcs11
+    } else if args.passphrase_file.is_some() {
+        SealKind::Passphrase
+    } else {
         // An open vault tells nobody without a session; it takes what a person gives by itself.
-        (None, None) => {
-            let status = client.admin.get_status(proto::GetStatusRequest {}).await;
-            status
-                .ok()
-                .and_then(|status| status.into_inner().unsealing)
-                .is_some_and(|unsealing| unsealing.shares_needed > 0)
+        let status = client.admin.get_status(proto::GetStatusRequest {}).await;
+        let unsealing = status.ok().and_then(|status| status.into_inner().unsealing);
+        unsealing
+            .and_then(|it| {
+                SealKind::ALL
+                    .into_iter()
+                    .find(|kind| kind.as_str() == it.seal)
+            })
+            .unwrap_or(SealKind::Passphrase)
+    };
+    let mut request = proto::UnsealRequest::default();
+    match kind {
+        SealKind::Custodians => request.share = own_share(&args)?.to_text().expose().to_owned(),
+        SealKind::Passphrase => request.passphrase = passphrase(&args)?.expose().to_owned(),
+        SealKind::Pkcs11 => {
+            let what = "the security module's PIN";
+            let pin = input::secret(args.pin_file.as_deref(), what, "--pin-file")?;
+            request.pin = pin.expose().to_owned();
         }
-    };
-    let request = match wants_share {
-        true => proto::UnsealRequest {
-            passphrase: String::new(),
-            share: own_share(&args)?.to_text().expose().to_owned(),
-        },
-        false => proto::UnsealRequest {
-            passphrase: passphrase(&args)?.expose().to_owned(),
-            share: String::new(),
-        },
-    };
+        SealKind::AwsKms => {}
+    }
     let answer = client.admin.unseal(request).await?.into_inner();
     if let Some(waiting) = answer.waiting {
         let document = json!({
@@ -122,7 +139,11 @@ fn passphrase(args: &UnsealArgs) -> Result<SecretText, CliError> {
 /// How many shares there are, and whose.
 pub fn in_words(unsealing: &proto::Unsealing) -> String {
     if unsealing.shares_needed == 0 {
-        return "sealed by a passphrase".to_owned();
+        return match unsealing.seal.as_str() {
+            "pkcs11" => "sealed by a security module".to_owned(),
+            "aws-kms" => "sealed by a key service".to_owned(),
+            _ => "sealed by a passphrase".to_owned(),
+        };
     }
     let given = match unsealing.given_by.is_empty() {
         true => "nobody's".to_owned(),

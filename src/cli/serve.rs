@@ -8,8 +8,9 @@ use crate::api::node::Node;
 use crate::api::server::Ended;
 use crate::api::tls::Tls;
 use crate::clock::Clock;
-use crate::keys::SealFile;
+use crate::keys::{Opening, SealFile, SealKind};
 use crate::payment::ModulusTables;
+use crate::secret::wipe_stack;
 use crate::vault::{Gate, OpenError};
 use crate::{limits, os};
 use clap::Args;
@@ -39,16 +40,34 @@ pub fn run(args: ServeArgs) -> Result<(), CliError> {
         Some(files) => files.load()?,
         None => ModulusTables::default(),
     };
-    let gate = Arc::new(Gate::new(house(&config, clock.clone())));
+    let gate = Gate::new(house(&config, clock.clone()));
+    let gate = Arc::new(gate.with_pkcs11_module(config.pkcs11_module.clone()));
     if SealFile::read(&config.keys_dir).is_err() && !config.keys_dir.join("seal.json").exists() {
         let missing = OpenError::NotInitialised(config.keys_dir.clone());
         return Err(CliError::Start(missing));
     }
-    match &config.passphrase_file {
-        Some(file) => gate.unseal(&input::secret_file(file)?)?,
-        None => tracing::info!("sealed: an operator opens it with `payvault unseal`"),
-    }
+    unseal_alone(&config, &gate)?;
+    wipe_stack();
     runtime()?.block_on(serve(config, gate, tls, tables, clock))
+}
+
+/// Opens the vault without a person, where its seal and the configuration allow it.
+fn unseal_alone(config: &Config, gate: &Gate) -> Result<(), CliError> {
+    let kind = gate.progress().map(|progress| progress.kind);
+    let pin_file = config.pkcs11_pin_file.as_ref();
+    let passphrase_file = config.passphrase_file.as_ref();
+    match (kind, pin_file, passphrase_file) {
+        (Some(SealKind::AwsKms), _, _) => gate.unseal_by(|_| Opening::Service)?,
+        (Some(SealKind::Pkcs11), Some(file), _) => {
+            let pin = input::secret_file(file)?;
+            gate.unseal_by(|module| Opening::Pin { pin, module })?;
+        }
+        (Some(SealKind::Pkcs11), None, _) | (_, _, None) => {
+            tracing::info!("sealed: an operator opens it with `payvault unseal`");
+        }
+        (_, _, Some(file)) => gate.unseal(&input::secret_file(file)?)?,
+    }
+    Ok(())
 }
 
 async fn serve(

@@ -3,7 +3,8 @@
 
 use super::error::CliError;
 use crate::api::config::{
-    Config, LimitSettings, LogFormat, LogLevel, LogSettings, ModulusSettings, Settings, TlsSettings,
+    Config, LimitSettings, LogFormat, LogLevel, LogSettings, ModulusSettings, Pkcs11Settings,
+    Settings, TlsSettings,
 };
 use crate::clock::{Clock, DAY_MS};
 use crate::limits;
@@ -51,6 +52,12 @@ pub struct SettingsArgs {
     /// passphrase_file: to unseal at start without a person
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
+    /// pkcs11.module: the security module's PKCS#11 library, for a seal of that kind
+    #[arg(long, visible_alias = "module", value_name = "FILE")]
+    pub pkcs11_module: Option<PathBuf>,
+    /// pkcs11.pin_file: to unseal at start without a person
+    #[arg(long, visible_alias = "pin-file", value_name = "FILE")]
+    pub pkcs11_pin_file: Option<PathBuf>,
     /// uk_modulus.weights: the weight table for British accounts (valacdos.txt)
     #[arg(long, value_name = "FILE")]
     pub uk_modulus_weights: Option<PathBuf>,
@@ -122,6 +129,10 @@ impl SettingsArgs {
                 crl: some(self.tls_crl),
             },
             passphrase_file: self.passphrase_file,
+            pkcs11: Pkcs11Settings {
+                module: self.pkcs11_module,
+                pin_file: self.pkcs11_pin_file,
+            },
             uk_modulus: ModulusSettings {
                 weights: self.uk_modulus_weights,
                 substitutions: self.uk_modulus_substitutions,
@@ -230,6 +241,7 @@ mod tests {
         let line = "x --data-dir d --keys-dir k --mark-dir m --listen 127.0.0.1:1 \
                     --health-listen 127.0.0.1:2 --tls-cert c --tls-key y --tls-client-ca a \
                     --tls-client-ca b --tls-crl r --passphrase-file p --uk-modulus-weights w \
+                    --module m --pin-file n \
                     --uk-modulus-substitutions u --calls-per-second 9 \
                     --reflection --log-format json --log-level trace --cache-mb 17 \
                     --engine redb --checkpoint-sink s --checkpoint-command p --backup-dir b \

@@ -5,6 +5,7 @@
 //! Nonces come in as an argument: random ones are drawn where a value is sealed, and tests that
 //! compare with frozen vectors bring their own.
 
+use crate::os::{self, Locked};
 use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
 use hkdf::Hkdf;
@@ -30,6 +31,7 @@ pub(super) struct TagMismatch;
 pub(super) struct Deriver {
     // Boxed: moving the owner must not leave copies of the state on the stack.
     hkdf: Box<Hkdf<Sha256>>,
+    _locked: Option<Locked>,
 }
 
 impl Deriver {
@@ -39,6 +41,16 @@ impl Deriver {
         zeroize::Zeroize::zeroize(&mut prk[..]);
         Deriver {
             hkdf: Box::new(hkdf),
+            _locked: None,
+        }
+    }
+
+    /// Kept out of the swap, as well as the system allows: for one that stays.
+    pub(super) fn locked(self) -> Deriver {
+        let locked = os::lock_value(&*self.hkdf);
+        Deriver {
+            _locked: Some(locked),
+            ..self
         }
     }
 

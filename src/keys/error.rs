@@ -5,6 +5,32 @@ use super::name::{KeyId, KeyName};
 use super::seal::SealKind;
 use crate::codec::Malformed;
 use std::io;
+use std::path::PathBuf;
+
+/// How many further tries a token allows after a wrong PIN, as far as it says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PinTries {
+    /// It doesn't say.
+    Unknown,
+    /// Fewer than at first.
+    Fewer,
+    /// One.
+    Last,
+    /// None: it locked itself.
+    None,
+}
+
+impl PinTries {
+    /// What to add to "wrong PIN".
+    const fn in_words(self) -> &'static str {
+        match self {
+            PinTries::Unknown => "; the token counts wrong ones, and may lock itself",
+            PinTries::Fewer => "; the token counts: a few more, and it locks itself",
+            PinTries::Last => "; one more wrong one, and the token locks itself",
+            PinTries::None => ", and the token has locked itself: its security officer unlocks it",
+        }
+    }
+}
 
 /// Why the seal or the keyring could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +123,79 @@ pub enum KeyError {
         /// How many it takes.
         need: u8,
     },
+    /// A security module's library can't be loaded or initialised.
+    #[error("the PKCS#11 module {} can't be used: {what}", path.display())]
+    HsmModule {
+        /// Where it should be.
+        path: PathBuf,
+        /// What the loader or the module says.
+        what: String,
+    },
+    /// The seal needs a module, and none is configured.
+    #[error("which PKCS#11 module? Set pkcs11.module (--module)")]
+    HsmModuleUnknown,
+    /// No initialised token of the module has this label.
+    #[error(
+        "no token is labelled {0:?}: is it plugged in or reachable, and is it the right module?"
+    )]
+    HsmTokenMissing(String),
+    /// Several tokens have it.
+    #[error("more than one token is labelled {0:?}: give each its own label")]
+    HsmTokenAmbiguous(String),
+    /// A label that can't be one.
+    #[error("a label has 1 to 32 printable ASCII characters, no quotes, and ends in no space")]
+    HsmLabelRefused,
+    /// The token has such a key already.
+    #[error("the token has a key labelled {0:?} already: give another --key-label")]
+    HsmKeyExists(String),
+    /// The token does not have the key.
+    #[error("the token does not have the key: it was destroyed, or it is another token")]
+    HsmKeyMissing,
+    /// The token's key opens nothing of this vault.
+    #[error("the token's key is not the one that sealed this vault, or what it sealed was changed")]
+    HsmKeyForeign,
+    /// The token makes keys that can leave it.
+    #[error("the token made a key that can be read out of it: it is of no use here")]
+    HsmKeyExtractable,
+    /// The PIN is wrong.
+    #[error("wrong PIN{}", .0.in_words())]
+    WrongPin(PinTries),
+    /// The token judges no PIN any more.
+    #[error("the token has locked its PIN: its security officer unlocks it")]
+    PinLocked,
+    /// What else a module or token says.
+    #[error("the security module, {doing}: {what}")]
+    Hsm {
+        /// What was being done; a constant.
+        doing: &'static str,
+        /// What it says.
+        what: String,
+    },
+    /// The wrapping key's object is gone.
+    #[error(
+        "the keyring's wrapping key needs an object that the security module does not have: this is a copy of the keys directory from before a key was destroyed, or another token"
+    )]
+    WrapObjectGone,
+    /// The service does not let the vault use the key, or has none of that name.
+    #[error("the key service refuses: {what}")]
+    KmsKeyRefused {
+        /// What it says.
+        what: String,
+    },
+    /// The service's key opens nothing of this vault.
+    #[error(
+        "the key service's key is not the one that sealed this vault, or what it sealed was changed"
+    )]
+    KmsKeyForeign,
+    /// The service can't be reached.
+    #[error("the key service can't be reached: {what}")]
+    KmsUnreachable {
+        /// Why.
+        what: String,
+    },
+    /// The binary was built without it.
+    #[error("this binary knows no aws-kms: build it with `--features aws-kms`")]
+    KmsNotBuilt,
     /// The passphrase or the shares are right, but the file's clear part (the list of unsealers) was
     /// changed, or the root key is another seal's.
     #[error("seal.json was changed by somebody without the root key")]

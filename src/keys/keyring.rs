@@ -3,20 +3,22 @@
 //!
 //! The floors above see [`KeyRecord`]s and [`KeyId`]s; secrets stay in this room.
 
+use super::anchor::RestsOn;
 use super::cipher::{self, NONCE_BYTES, TAG_BYTES};
 use super::ending::{self, Ending, KeyNote, NOTE_BYTES_MAX, Notes};
 use super::error::KeyError;
 use super::file;
+use super::hsm::ObjectId;
 use super::lifecycle::Budget;
 use super::name::{KeyId, KeyName};
 use super::record::{Change, KeyRecord, KeyState, Life, RECORD_BYTES_MAX, RECORD_BYTES_MIN};
 use super::seal::{Deliver, NewSeal, RootKey, SealFile, Unsealer};
-use super::wrap::{self, Slot};
+use super::wrap::{Slot, Wrapper};
 use crate::clock::Timestamp;
 use crate::codec::{Malformed, Reader, Writer};
 use crate::ids::{VaultId, random};
 use crate::limits;
-use crate::secret::{SecretBuffer, SecretBytes};
+use crate::secret::{LockedBytes, SecretBuffer, SecretBytes, wipe_stack};
 use ed25519_dalek::SigningKey;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -43,10 +45,12 @@ pub struct Keyring {
     /// Where in `records` the newest generation of each name is.
     newest: HashMap<KeyName, usize>,
     notes: Notes,
-    /// HKDF(root, "payvault keyring wrap v1"): wraps the next wrapping key.
-    kek: SecretBytes<32>,
-    wrapping: SecretBytes<32>,
+    /// Wraps the next wrapping key.
+    wrapper: Wrapper,
+    wrapping: LockedBytes<32>,
     slot: Slot,
+    /// The anchor's object that the slot's key rests on.
+    object: Option<ObjectId>,
     /// False after a write of which it isn't known whether it holds.
     settled: bool,
     /// How many seals a key may make, and how many are reserved at a time.
@@ -89,9 +93,9 @@ impl Keyring {
         if keys_dir.join(FILE).exists() {
             return Err(KeyError::Exists { file: FILE });
         }
-        let kek = wrap_kek(root);
-        let wrapping = SecretBytes::random();
-        let slot = wrap::create(keys_dir, &kek, vault, &wrapping)?;
+        let wrapper = Wrapper::new(root, vault);
+        let wrapping = LockedBytes::new(SecretBytes::random());
+        let (slot, object) = wrapper.create(keys_dir, &wrapping)?;
         let mut keyring = Keyring {
             dir: keys_dir.to_owned(),
             vault,
@@ -100,9 +104,10 @@ impl Keyring {
             records: Vec::new(),
             newest: HashMap::new(),
             notes: Notes::new(),
-            kek,
+            wrapper,
             wrapping,
             slot,
+            object,
             settled: true,
             budget: Budget::of_this_process(),
             low: AtomicBool::new(true),
@@ -127,13 +132,16 @@ impl Keyring {
     pub fn load(keys_dir: &Path, vault: VaultId, root: &RootKey) -> Result<Keyring, KeyError> {
         file::remove_temporary(keys_dir, FILE);
         let (mut keyring, unfinished) = Keyring::read(keys_dir, vault, root)?;
-        if unfinished {
+        if let Some(object) = unfinished {
             // A destruction was cut short before (then the other slot's key was never used) or
             // after the keyring's replacement (then it is the old one). The replacement must be
             // durable before the old key goes.
             let doing = "ending a destruction that was cut short";
+            // A slot that somebody wrote must not talk us into destroying the object in use.
+            let object = object.filter(|object| keyring.object != Some(*object));
+            let other = keyring.slot.other();
             file::sync_dir(keys_dir)
-                .and_then(|()| wrap::erase(keys_dir, keyring.slot.other()))
+                .and_then(|()| keyring.wrapper.free(keys_dir, other, object))
                 .map_err(|source| KeyError::Io { doing, source })?;
         }
         keyring.settled = true;
@@ -155,28 +163,39 @@ impl Keyring {
         Keyring::read(keys_dir, vault, root).map(|(keyring, _)| keyring)
     }
 
-    /// Reads both files; tells whether a destruction was cut short. What it gives writes nothing.
-    fn read(keys_dir: &Path, vault: VaultId, root: &RootKey) -> Result<(Keyring, bool), KeyError> {
+    /// Reads both files; tells whether a destruction was cut short, and the object of the slot that
+    /// is to be freed then. What it gives writes nothing.
+    fn read(
+        keys_dir: &Path,
+        vault: VaultId,
+        root: &RootKey,
+    ) -> Result<(Keyring, Option<Option<ObjectId>>), KeyError> {
         let bytes = file::read(keys_dir, FILE, limits::KEYRING_BYTES_MAX)?;
         let sealed = SealedKeyring::parse(&bytes).map_err(malformed)?;
         if sealed.vault != vault {
             return Err(KeyError::OtherVault);
         }
-        let kek = wrap_kek(root);
-        let slots = wrap::read(keys_dir, &kek, vault)?;
-        let other_empty = |slot: Slot| slots.is_empty(slot.other());
+        let wrapper = Wrapper::new(root, vault);
+        let slots = wrapper.read(keys_dir)?;
         if slots.found.is_empty() {
-            return Err(KeyError::WrapTampered);
+            return Err(match slots.object_gone {
+                true => KeyError::WrapObjectGone,
+                false => KeyError::WrapTampered,
+            });
         }
         let opened = slots.found.iter().find_map(|found| {
             // A wrapping key is newer than no keyring under it.
             (found.generation <= sealed.generation)
                 .then(|| sealed.open(&found.key))
                 .flatten()
-                .map(|content| (content, found.slot, found.key.duplicate()))
+                .map(|content| (content, found.slot, found.key.duplicate(), found.object))
         });
-        let (content, slot, wrapping) = opened.ok_or(KeyError::KeyringTampered)?;
-        let unfinished = !other_empty(slot);
+        let (content, slot, wrapping, object) = opened.ok_or(match slots.object_gone {
+            true => KeyError::WrapObjectGone,
+            false => KeyError::KeyringTampered,
+        })?;
+        let other = slot.other();
+        let unfinished = (!slots.is_empty(other)).then(|| slots.object(other));
         let (next_id, records, notes) = decode(&content).map_err(malformed)?;
         let newest = index(&records);
         let keyring = Keyring {
@@ -187,9 +206,10 @@ impl Keyring {
             records,
             newest,
             notes,
-            kek,
-            wrapping,
+            wrapper,
+            wrapping: LockedBytes::new(wrapping),
             slot,
+            object,
             settled: false,
             budget: Budget::of_this_process(),
             low: AtomicBool::new(true),
@@ -200,6 +220,11 @@ impl Keyring {
     /// Whose keyring it is.
     pub fn vault(&self) -> VaultId {
         self.vault
+    }
+
+    /// What the destruction of a key rests on, now: an erasure receipt says so.
+    pub fn rests_on(&self) -> RestsOn {
+        self.wrapper.rests_on()
     }
 
     /// How often it was written.
@@ -321,11 +346,12 @@ impl Keyring {
 
     /// Destroys keys: they leave memory and file, and the file is sealed under a new wrapping key
     /// whose predecessor is overwritten, so that earlier copies of the file don't open any more.
-    /// (Copies of the wrap file would still open them: key backups have a life of their own.)
+    /// Copies of the wrap file would still open them where [`rests_on`](Keyring::rests_on) says
+    /// [`RestsOn::Slot`]: key backups have a life of their own.
     ///
     /// # Errors
     /// [`KeyError::IllegalTransition`], [`KeyError::Unknown`] or [`KeyError::Destroyed`], and then
-    /// nothing is changed. [`KeyError::Io`]: nothing was destroyed.
+    /// nothing is changed. [`KeyError::Io`], or what a security module says: nothing was destroyed.
     /// [`KeyError::Uncertain`]: load the keyring again and look; loading ends what was begun.
     pub fn destroy(&mut self, ids: &[KeyId], now: Timestamp) -> Result<(), KeyError> {
         let uncounted: Vec<_> = ids.iter().map(|id| (*id, None)).collect();
@@ -387,19 +413,19 @@ impl Keyring {
         self.require_settled()?;
         let (seal, root) = SealFile::prepare(self.vault, new, unsealers, deliver)?;
         self.renew(Staged::default())?;
-        let kek = wrap_kek(&root);
+        let wrapper = Wrapper::new(&root, self.vault);
         let (old, free) = (self.slot, self.slot.other());
-        let (dir, vault, generation) = (&self.dir, self.vault, self.generation);
-        wrap::write(dir, free, &kek, vault, generation, &self.wrapping)
-            .map_err(|source| KeyError::Io { doing, source })?;
-        if let Err(error) = seal.write(dir) {
+        let object = wrapper.write(&self.dir, free, self.generation, &self.wrapping)?;
+        if let Err(error) = seal.write(&self.dir) {
             // Which of the slots must go depends on which seal lies there.
             self.settled = false;
             return Err(error);
         }
-        self.kek = kek;
         self.slot = free;
-        wrap::erase(&self.dir, old).map_err(|source| {
+        let old_wrapper = std::mem::replace(&mut self.wrapper, wrapper);
+        let old_object = std::mem::replace(&mut self.object, object);
+        let freed = old_wrapper.free(&self.dir, old, old_object);
+        freed.map_err(|source| {
             self.settled = false;
             KeyError::Uncertain { doing, source }
         })
@@ -409,18 +435,15 @@ impl Keyring {
     pub(super) fn renew(&mut self, staged: Staged) -> Result<(), KeyError> {
         let doing = "renewing the wrapping key";
         let fresh = SecretBytes::random();
-        let free = self.slot.other();
-        wrap::write(
-            &self.dir,
-            free,
-            &self.kek,
-            self.vault,
-            self.generation + 1,
-            &fresh,
-        )
-        .map_err(|source| KeyError::Io { doing, source })?;
+        let (old, free) = (self.slot, self.slot.other());
+        let next = self.generation + 1;
+        let object = self.wrapper.write(&self.dir, free, next, &fresh)?;
+        let old_object = self.object;
+        // Failing here leaves a slot that the next writing takes again, and an object of no use.
         self.commit(staged, Some((fresh, free)))?;
-        wrap::erase(&self.dir, free.other()).map_err(|source| {
+        self.object = object;
+        let freed = self.wrapper.free(&self.dir, old, old_object);
+        freed.map_err(|source| {
             self.settled = false;
             KeyError::Uncertain { doing, source }
         })
@@ -432,8 +455,8 @@ impl Keyring {
         self.records.clear();
         self.newest.clear();
         self.notes.clear();
-        self.kek = SecretBytes::build(|_| ());
-        self.wrapping = SecretBytes::build(|_| ());
+        self.wrapper.wipe();
+        self.wrapping = LockedBytes::new(SecretBytes::build(|_| ()));
         self.settled = false;
     }
 
@@ -478,14 +501,17 @@ impl Keyring {
     ///
     /// # Errors
     /// When there is none, or it is not active any more.
-    pub fn ledger_signing(&self, epoch: u32) -> Result<SigningKey, KeyError> {
+    pub fn ledger_signing(&self, epoch: u32) -> Result<Box<SigningKey>, KeyError> {
         let name = KeyName::LedgerSigning { epoch };
         let record = self.newest(&name).ok_or(KeyError::UnknownName(name))?;
         let secret = record.secret()?;
         if record.state() != KeyState::Active {
             return Err(KeyError::NotActive(record.id()));
         }
-        Ok(SigningKey::from_bytes(secret.expose()))
+        // Boxed: moving the owner must not leave copies on the stack.
+        let key = Box::new(SigningKey::from_bytes(secret.expose()));
+        wipe_stack();
+        Ok(key)
     }
 
     /// A key's record, whatever its state.
@@ -540,7 +566,7 @@ impl Keyring {
         staged: Staged,
         fresh: Option<(SecretBytes<32>, Slot)>,
     ) -> Result<(), KeyError> {
-        let wrapping = fresh.as_ref().map_or(&self.wrapping, |(key, _)| key);
+        let wrapping = fresh.as_ref().map_or(&*self.wrapping, |(key, _)| key);
         let content = self.encode(&staged);
         let sealed = seal_keyring(
             wrapping,
@@ -555,7 +581,7 @@ impl Keyring {
         }
         written?;
         if let Some((key, slot)) = fresh {
-            self.wrapping = key;
+            self.wrapping = LockedBytes::new(key);
             self.slot = slot;
         }
         self.adopt(staged);
@@ -613,12 +639,6 @@ impl Keyring {
         write_more(&self.notes_after(staged), lives, &mut w);
         w.finish()
     }
-}
-
-/// HKDF(root, "payvault keyring wrap v1").
-fn wrap_kek(root: &RootKey) -> SecretBytes<32> {
-    let derived = cipher::hkdf(root.expose(), &[b"payvault keyring wrap v1"]);
-    SecretBytes::build(|own| own.copy_from_slice(&derived[..]))
 }
 
 /// The file: "PK" ‖ format ‖ suite ‖ generation ‖ vault id ‖ nonce ‖ ciphertext ‖ tag.
@@ -784,6 +804,15 @@ fn malformed(what: Malformed) -> KeyError {
     KeyError::Malformed { file: FILE, what }
 }
 
+/// Every secret that a keyring holds.
+#[cfg(feature = "fault-injection")]
+pub(super) fn secrets(ring: &Keyring) -> Vec<[u8; 32]> {
+    let records = ring.records.iter().filter_map(|key| key.secret().ok());
+    let own = [&*ring.wrapping, ring.wrapper.kek()];
+    let all = own.into_iter().chain(records);
+    all.map(|secret| *secret.expose()).collect()
+}
+
 #[cfg(test)]
 impl Keyring {
     /// What is sealed in the file.
@@ -804,11 +833,13 @@ mod tests {
     use super::super::testing::{
         self, DAY, NOW, VAULT, id, log, nl, release, reload, replay, root,
     };
-    use super::super::{EnvelopeError, Kind, Place};
+    use super::super::{EnvelopeError, Kind, Place, wrap};
     use super::*;
     use crate::clock::DAY_MS;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
 
     fn load(dir: &Path) -> Result<Keyring, KeyError> {
         Keyring::load(dir, VAULT, &root())
@@ -857,7 +888,8 @@ mod tests {
         // What a destruction that was cut short leaves: a loading would end it.
         let free = keyring.slot.other();
         let other = SecretBytes::random();
-        wrap::write(dir.path(), free, &keyring.kek, VAULT, 9, &other).unwrap();
+        let wrapper = Wrapper::new(&root(), VAULT);
+        wrapper.write(dir.path(), free, 9, &other).unwrap();
         let torn = copy(dir.path());
         let mut look = Keyring::look(dir.path(), VAULT, &root()).unwrap();
         assert_eq!(look.content()[..], keyring.content()[..]);
@@ -1319,6 +1351,107 @@ mod tests {
         }
         // Wrapping key, keyring, old slot; new slot, seal, old slot.
         assert_eq!(opened_by, [false, false, false, false, false, true, true]);
+    }
+
+    fn anchored() -> (tempfile::TempDir, Arc<testing::FakeHsm>, RootKey, Keyring) {
+        let dir = tempfile::tempdir().unwrap();
+        let hsm = Arc::new(testing::FakeHsm::default());
+        let root = RootKey::anchored([1; 32], hsm.clone());
+        let mut keyring = Keyring::create(dir.path(), VAULT, &root, NOW).unwrap();
+        keyring.ensure(&[release()], NOW).unwrap();
+        (dir, hsm, root, keyring)
+    }
+
+    #[test]
+    fn after_a_destruction_the_object_is_gone_and_no_copy_of_all_files_opens() {
+        let (dir, hsm, root, mut keyring) = anchored();
+        assert_eq!(keyring.rests_on(), RestsOn::HsmObject);
+        assert_eq!(testing::keyring().1.rests_on(), RestsOn::Slot);
+        let objects = || hsm.objects.lock().unwrap().clone();
+        let before = (copy(dir.path()), objects());
+        assert_eq!(before.1.len(), 1);
+        keyring.destroy(&[id(&keyring, &release())], NOW).unwrap();
+        assert_eq!(objects().len(), 1);
+        assert!(objects().is_disjoint(&before.1));
+        let after = copy(dir.path());
+        let put = |(keyring, wrap): &(Vec<u8>, Vec<u8>)| {
+            fs::write(dir.path().join(FILE), keyring).unwrap();
+            fs::write(dir.path().join(wrap::FILE), wrap).unwrap();
+        };
+        // With both files of before, and the root key: in a plain slot this would open.
+        put(&before.0);
+        let refused = Keyring::load(dir.path(), VAULT, &root).err();
+        assert!(
+            matches!(refused, Some(KeyError::WrapObjectGone)),
+            "{refused:?}"
+        );
+        put(&after);
+        let again = Keyring::load(dir.path(), VAULT, &root).unwrap();
+        assert_eq!(again.content()[..], keyring.content()[..]);
+        // The root key alone, without the module.
+        let alone = Keyring::load(dir.path(), VAULT, &RootKey::of([1; 32])).err();
+        assert!(matches!(alone, Some(KeyError::WrapTampered)), "{alone:?}");
+        // And a module that isn't there is no reason to think the file changed.
+        hsm.unplugged.store(true, Ordering::SeqCst);
+        let refused = Keyring::load(dir.path(), VAULT, &root).err();
+        assert!(
+            matches!(refused, Some(KeyError::HsmTokenMissing(_))),
+            "{refused:?}"
+        );
+    }
+
+    #[test]
+    fn whenever_the_power_goes_a_destruction_ends_with_one_object() {
+        for writes in 0.. {
+            let (dir, hsm, root, mut keyring) = anchored();
+            let key = id(&keyring, &release());
+            file::cut::after(Some(writes));
+            let done = keyring.destroy(&[key], NOW);
+            file::cut::after(None);
+            drop(keyring);
+            let keyring = Keyring::load(dir.path(), VAULT, &root).unwrap();
+            let (_, slots) = copy(dir.path());
+            let used = slots
+                .chunks(wrap::SLOT_BYTES)
+                .filter(|s| s.iter().any(|b| *b != 0));
+            assert_eq!(used.count(), 1, "after {writes} writes");
+            let left = hsm.objects.lock().unwrap().clone();
+            assert!(left.contains(&keyring.object.unwrap()));
+            let state = keyring.record(key).unwrap().state();
+            if state == KeyState::Destroyed {
+                assert_eq!(
+                    left.len(),
+                    1,
+                    "after {writes} writes: the old object is gone"
+                );
+            }
+            if done.is_ok() {
+                assert_eq!(state, KeyState::Destroyed);
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn a_module_that_goes_away_in_a_destruction_leaves_it_to_be_ended() {
+        let (dir, hsm, root, mut keyring) = anchored();
+        hsm.unplugged.store(true, Ordering::SeqCst);
+        let refused = keyring.destroy(&[id(&keyring, &release())], NOW).err();
+        assert!(
+            matches!(refused, Some(KeyError::HsmTokenMissing(_))),
+            "{refused:?}"
+        );
+        hsm.unplugged.store(false, Ordering::SeqCst);
+        keyring.ensure(&[replay()], NOW).unwrap();
+        // A slot that names the object in use, written by somebody, is freed without it.
+        let (_, mut slots) = copy(dir.path());
+        let (own, other) = slots.split_at_mut(wrap::SLOT_BYTES);
+        other.copy_from_slice(own);
+        other[11] ^= 1;
+        fs::write(dir.path().join(wrap::FILE), &slots).unwrap();
+        let again = Keyring::load(dir.path(), VAULT, &root).unwrap();
+        assert!(hsm.objects.lock().unwrap().contains(&again.object.unwrap()));
+        assert!(Keyring::load(dir.path(), VAULT, &root).is_ok());
     }
 
     #[test]

@@ -3,13 +3,15 @@
 //!
 //! ```text
 //! passphrase ─Argon2id→ root key ─HKDF→ wraps the wrapping key ─→ keyring ─HKDF per row→ envelopes
-//! custodians ─Shamir──↗
+//! custodians ─Shamir──↗                 ↑ and, with a security module, one of its objects
+//! security module, key service ─────────↗ encrypt the root key themselves
 //! token secret ─HKDF→ inner records
 //! ```
 //!
 //! A key's bytes never leave this room: the floors above name keys by [`KeyId`] and get sealed or
 //! opened values. (The one exception is the ledger's signing key, which the ledger needs as such.)
 
+mod anchor;
 mod argon;
 mod backup;
 mod cipher;
@@ -19,6 +21,7 @@ mod error;
 mod file;
 mod fingerprint;
 mod frame;
+mod hsm;
 mod inner;
 mod keyring;
 mod lifecycle;
@@ -38,11 +41,12 @@ mod vectors;
 pub mod watch;
 mod wrap;
 
+pub use anchor::RestsOn;
 pub use argon::Argon2Cost;
 pub use backup::BackupKey;
 pub use ending::{Ending, KeyNote};
 pub use envelope::{EnvelopeError, Kind, Place, SEAL_NAME_BYTES, Sealed, seal_key, seal_name};
-pub use error::KeyError;
+pub use error::{KeyError, PinTries};
 pub use fingerprint::Fingerprint;
 pub use inner::{open_record, seal_record};
 pub use keyring::Keyring;
@@ -52,6 +56,6 @@ pub use record::{KeyRecord, KeyState};
 pub use request::RequestTag;
 pub use seal::{
     AgeIdentity, AgeRecipient, Custodian, DealtShare, Deliver, Delivery, NewCustodian, NewSeal,
-    RootKey, SealFile, SealKind, Share, ShareFile, Unsealer,
+    Opening, RootKey, SealFile, SealKind, Share, ShareFile, Unsealer,
 };
 pub use tries::{BadTry, Tries, TriesOfAKind};

@@ -6,7 +6,7 @@ use super::name::{KeyId, KeyName, Limits};
 use crate::clock::Timestamp;
 use crate::codec::{Malformed, Reader, Writer};
 use crate::limits;
-use crate::secret::SecretBytes;
+use crate::secret::{LockedBytes, SecretBytes};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where a key is in its life. It goes on only, with one exception: a destruction that is pending
@@ -48,7 +48,8 @@ impl KeyState {
 
 /// The bytes of a key and what HKDF-Extract makes of them.
 struct KeySecret {
-    bytes: SecretBytes<32>,
+    // Wiped before their pages are unlocked: fields drop in this order.
+    bytes: LockedBytes<32>,
     deriver: Deriver,
 }
 
@@ -282,7 +283,9 @@ impl KeyRecord {
     /// Its bytes.
     pub(super) fn secret(&self) -> Result<&SecretBytes<32>, KeyError> {
         let secret = self.secret.as_ref();
-        secret.map(|s| &s.bytes).ok_or(KeyError::Destroyed(self.id))
+        secret
+            .map(|s| &*s.bytes)
+            .ok_or(KeyError::Destroyed(self.id))
     }
 
     /// The deriver of its derived keys; `None` when destroyed.
@@ -375,7 +378,8 @@ impl KeyRecord {
 
 impl KeySecret {
     fn new(bytes: SecretBytes<32>) -> KeySecret {
-        let deriver = Deriver::new(bytes.expose());
+        let bytes = LockedBytes::new(bytes);
+        let deriver = Deriver::new(bytes.expose()).locked();
         KeySecret { bytes, deriver }
     }
 }

@@ -17,6 +17,14 @@ pub fn keyring(content: &[u8]) -> Result<SecretBuffer, Malformed> {
     keyring::reread(content)
 }
 
+/// Every secret of a vault's keys directory, with its root key: what must not be found in a process
+/// that has sealed itself.
+pub fn secrets(ring: &super::Keyring, root: &super::RootKey) -> Vec<[u8; 32]> {
+    let mut all = keyring::secrets(ring);
+    all.push(*root.expose());
+    all
+}
+
 /// `seal.json`, as it would be written.
 ///
 /// # Errors

@@ -1,10 +1,19 @@
 //! For this room's tests: a keyring in a temporary directory.
 
+use super::anchor::Anchor;
+use super::cipher;
+use super::error::KeyError;
+use super::hsm::ObjectId;
 use super::{KeyId, KeyName, Keyring, RootKey};
 use crate::clock::Timestamp;
-use crate::ids::{Site, TransactionId, VaultId};
+use crate::ids::{Site, TransactionId, VaultId, random};
+use crate::secret::SecretBuffer;
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
+use zeroize::Zeroizing;
 
 /// 2026-11-23T18:44:15.007Z, in the day 20780.
 pub(super) const NOW: Timestamp = Timestamp(1_795_459_455_007);
@@ -34,6 +43,61 @@ pub(super) fn log() -> KeyName {
 
 pub(super) fn replay() -> KeyName {
     KeyName::Replay { day: DAY }
+}
+
+/// A security module in memory: its objects, and whether it is reachable.
+#[derive(Default)]
+pub(super) struct FakeHsm {
+    pub(super) objects: Mutex<BTreeSet<ObjectId>>,
+    pub(super) unplugged: AtomicBool,
+}
+
+impl FakeHsm {
+    fn asked(&self, id: &ObjectId) -> Result<(), KeyError> {
+        self.reached()?;
+        let has = self.objects.lock().unwrap().contains(id);
+        has.then_some(()).ok_or(KeyError::HsmKeyMissing)
+    }
+
+    fn reached(&self) -> Result<(), KeyError> {
+        match self.unplugged.load(Ordering::SeqCst) {
+            true => Err(KeyError::HsmTokenMissing("unplugged".to_owned())),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Anchor for FakeHsm {
+    fn make(&self) -> Result<ObjectId, KeyError> {
+        self.reached()?;
+        let id = random();
+        self.objects.lock().unwrap().insert(id);
+        Ok(id)
+    }
+
+    fn encrypt(&self, id: &ObjectId, aad: &[u8], plain: &[u8]) -> Result<Vec<u8>, KeyError> {
+        self.asked(id)?;
+        let key = [id[0]; 32];
+        let mut sealed = vec![0; plain.len()];
+        let tag = cipher::seal(&key, &[id[1]; 12], aad, plain, &mut sealed);
+        Ok([&[id[1]; 12][..], &sealed, &tag].concat())
+    }
+
+    fn decrypt(&self, id: &ObjectId, aad: &[u8], sealed: &[u8]) -> Result<SecretBuffer, KeyError> {
+        self.asked(id)?;
+        let (nonce, rest) = sealed.split_first_chunk().unwrap();
+        let (sealed, tag) = rest.split_last_chunk().unwrap();
+        let mut plain = Zeroizing::new(vec![0; sealed.len()]);
+        cipher::open(&[id[0]; 32], nonce, aad, sealed, tag, &mut plain)
+            .map_err(|_| KeyError::HsmKeyForeign)?;
+        Ok(plain)
+    }
+
+    fn destroy(&self, id: &ObjectId) -> Result<(), KeyError> {
+        self.reached()?;
+        self.objects.lock().unwrap().remove(id);
+        Ok(())
+    }
 }
 
 pub(super) fn root() -> RootKey {

@@ -21,6 +21,10 @@ pub(super) const FILE: &str = "unsealing";
 pub enum BadTry {
     /// The passphrase is wrong.
     WrongPassphrase,
+    /// The security module's PIN is wrong.
+    WrongPin,
+    /// The security module has locked the PIN.
+    PinLocked,
     /// The share is damaged or forged.
     ShareDamaged,
     /// The share is another vault's.
@@ -37,8 +41,10 @@ pub enum BadTry {
 
 impl BadTry {
     /// All of them.
-    pub const ALL: [BadTry; 7] = [
+    pub const ALL: [BadTry; 9] = [
         BadTry::WrongPassphrase,
+        BadTry::WrongPin,
+        BadTry::PinLocked,
         BadTry::ShareDamaged,
         BadTry::ShareForeign,
         BadTry::ShareOutdated,
@@ -51,6 +57,8 @@ impl BadTry {
     pub const fn as_str(self) -> &'static str {
         match self {
             BadTry::WrongPassphrase => "BAD_SECRET",
+            BadTry::WrongPin => "BAD_PIN",
+            BadTry::PinLocked => "PIN_LOCKED",
             BadTry::ShareDamaged => "SHARE_DAMAGED",
             BadTry::ShareForeign => "SHARE_FOREIGN",
             BadTry::ShareOutdated => "SHARE_OUTDATED",
@@ -64,6 +72,8 @@ impl BadTry {
     pub fn of(error: &KeyError) -> Option<BadTry> {
         match error {
             KeyError::WrongPassphrase | KeyError::PassphraseLength => Some(BadTry::WrongPassphrase),
+            KeyError::WrongPin(_) => Some(BadTry::WrongPin),
+            KeyError::PinLocked => Some(BadTry::PinLocked),
             KeyError::ShareDamaged => Some(BadTry::ShareDamaged),
             KeyError::ShareForeign => Some(BadTry::ShareForeign),
             KeyError::ShareOutdated => Some(BadTry::ShareOutdated),

@@ -16,6 +16,8 @@ impl SecurityCode {
     pub fn parse(text: SecretText) -> Result<SecurityCode, Problem> {
         let digits = text.expose().as_bytes();
         if matches!(digits.len(), 3 | 4) && digits.iter().all(u8::is_ascii_digit) {
+            #[cfg(feature = "fault-injection")]
+            trace::note(&text);
             Ok(SecurityCode(text))
         } else {
             Err(Problem::new("security_code", "must be 3 or 4 digits"))
@@ -29,7 +31,35 @@ impl SecurityCode {
 
     /// A second owner of the same code, for a reply while the first one waits for its end.
     pub fn duplicate(&self) -> SecurityCode {
-        SecurityCode(self.0.duplicate())
+        let text = self.0.duplicate();
+        #[cfg(feature = "fault-injection")]
+        trace::note(&text);
+        SecurityCode(text)
+    }
+}
+
+/// For tests: where in memory codes were, in the file that `PAYVAULT_TEST_CODES` names, one a line:
+/// address (hexadecimal) and length. A test then looks at these places in the process's image: three
+/// digits by themselves are everywhere.
+#[cfg(feature = "fault-injection")]
+mod trace {
+    use crate::secret::SecretText;
+    use std::fs::{File, OpenOptions};
+    use std::io::Write;
+    use std::sync::{LazyLock, Mutex, PoisonError};
+
+    static PLACES: LazyLock<Option<Mutex<File>>> = LazyLock::new(|| {
+        let path = std::env::var_os("PAYVAULT_TEST_CODES")?;
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        Some(Mutex::new(file.expect("a test's file can be written")))
+    });
+
+    pub(super) fn note(text: &SecretText) {
+        if let Some(places) = &*PLACES {
+            let (at, length) = (text.expose().as_ptr() as usize, text.len());
+            let mut file = places.lock().unwrap_or_else(PoisonError::into_inner);
+            writeln!(file, "{at:x} {length}").expect("a test's file can be written");
+        }
     }
 }
 

@@ -95,6 +95,10 @@ pub enum Denial {
 
     /// The vault's seal is of another kind, and is opened otherwise.
     WrongSeal,
+    /// The security module's PIN is wrong.
+    BadPin,
+    /// The security module has locked the PIN.
+    PinLocked,
     /// A share that is damaged or forged.
     ShareDamaged,
     /// Another vault's share.
@@ -157,6 +161,8 @@ impl Denial {
             Denial::NotConfigured => "NOT_CONFIGURED",
             Denial::KeyState => "KEY_STATE",
             Denial::WrongSeal => "WRONG_SEAL",
+            Denial::BadPin => "BAD_PIN",
+            Denial::PinLocked => "PIN_LOCKED",
             Denial::ShareDamaged => "SHARE_DAMAGED",
             Denial::ShareForeign => "SHARE_FOREIGN",
             Denial::ShareOutdated => "SHARE_OUTDATED",

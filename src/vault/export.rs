@@ -14,6 +14,7 @@ use crate::ids::{PrincipalId, Site};
 use crate::ledger::{Event, ExportHeader, Exporter, Filter, Opened, Page, Tree};
 use crate::limits;
 use crate::policy::{self, Denial, Principal, Rpc};
+use crate::secret::wipe_stack;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -255,6 +256,8 @@ impl Job {
         };
         let mut lines = Vec::with_capacity(limits::EXPORT_PIECE_BYTES);
         let mut exporter = Exporter::begin(&header, &signing, &mut lines).map_err(unreadable)?;
+        drop(signing);
+        wipe_stack();
         while let Some(next) = exporter.next() {
             still_admitted(vault, self.auditor, Rpc::ExportLog)?;
             let row = page_of(reader, epoch, next).map_err(unread)?;

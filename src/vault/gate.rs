@@ -4,15 +4,18 @@ use super::Vault;
 use super::command::{Caller, Note};
 use super::open::{House, OpenError, open};
 use crate::clock::Timestamp;
-use crate::keys::{BadTry, KeyError, RootKey, SealFile, SealKind, Share, Tries};
+use crate::keys::{BadTry, KeyError, Opening, RootKey, SealFile, SealKind, Share, Tries};
 use crate::limits;
-use crate::secret::SecretText;
+use crate::secret::{SecretText, wipe_stack};
 use arc_swap::ArcSwapOption;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Holds the vault while it is open, and what unsealing needs while it is not.
 pub struct Gate {
     house: House,
+    /// The PKCS#11 module, for a seal that needs one.
+    module: Option<PathBuf>,
     open: ArcSwapOption<Vault>,
     /// Held throughout a try: one is judged at a time.
     trying: Mutex<Trying>,
@@ -24,7 +27,7 @@ pub struct Gate {
 struct Trying {
     /// The journal on disk; none before the first look at it.
     tries: Option<Tries>,
-    /// Monotonic time until which no passphrase is judged.
+    /// Monotonic time until which no passphrase and no PIN is judged.
     locked_until_ms: u64,
 }
 
@@ -107,6 +110,8 @@ pub enum GateError {
 fn refused_in_words(bad: BadTry) -> &'static str {
     match bad {
         BadTry::WrongPassphrase => "wrong passphrase",
+        BadTry::WrongPin => "wrong PIN; the token counts wrong ones, and may lock itself",
+        BadTry::PinLocked => "the token has locked its PIN: its security officer unlocks it",
         BadTry::ShareDamaged => "the share is damaged or not the one that was dealt",
         BadTry::ShareForeign => "the share belongs to another vault",
         BadTry::ShareOutdated => "the share is of an earlier seal",
@@ -121,10 +126,16 @@ impl Gate {
     pub fn new(house: House) -> Gate {
         Gate {
             house,
+            module: None,
             open: ArcSwapOption::empty(),
             trying: Mutex::default(),
             shares: Mutex::default(),
         }
+    }
+
+    /// With the PKCS#11 module that a seal in a security module is opened by.
+    pub fn with_pkcs11_module(self, module: Option<PathBuf>) -> Gate {
+        Gate { module, ..self }
     }
 
     /// A vault that was opened elsewhere, over a store of the caller's.
@@ -159,26 +170,49 @@ impl Gate {
         Some(self.progress_of(&seal))
     }
 
-    /// [`try_passphrase`](Gate::try_passphrase) by whoever starts the vault.
+    /// Whether the seal is one that a key service opens, to whom no person gives anything.
+    pub fn opens_by_service(&self) -> bool {
+        SealFile::read(&self.house.keys_dir).is_ok_and(|seal| seal.kind() == SealKind::AwsKms)
+    }
+
+    /// Opens the vault with its passphrase, for whoever starts it.
+    ///
+    /// # Errors
+    /// As [`try_opening`](Gate::try_opening).
+    pub fn unseal(&self, passphrase: &SecretText) -> Result<(), GateError> {
+        let passphrase = passphrase.duplicate();
+        self.unseal_by(|_| Opening::Passphrase(passphrase))
+    }
+
+    /// [`try_opening`](Gate::try_opening) by whoever starts the vault.
     ///
     /// # Errors
     /// As there.
-    pub fn unseal(&self, passphrase: &SecretText) -> Result<(), GateError> {
-        self.try_passphrase(&Trier::local(), passphrase)
+    pub fn unseal_by(
+        &self,
+        opening: impl FnOnce(Option<PathBuf>) -> Opening,
+    ) -> Result<(), GateError> {
+        self.try_opening(&Trier::local(), opening)
     }
 
-    /// Opens the vault with its passphrase. Blocks for the time that the derivation takes; one try
-    /// at a time. Opening an open vault judges the passphrase and changes nothing.
+    /// Opens the vault with what one person gives, or with nothing but a key service's consent;
+    /// `opening` gets the configured PKCS#11 module. Blocks for the time that the derivation or the
+    /// service takes; one try at a time. Opening an open vault judges what was given and changes
+    /// nothing.
     ///
     /// # Errors
     /// [`GateError`]. A failed try is counted on disk, and gets its entry once the vault is open.
-    pub fn try_passphrase(&self, by: &Trier, passphrase: &SecretText) -> Result<(), GateError> {
+    pub fn try_opening(
+        &self,
+        by: &Trier,
+        opening: impl FnOnce(Option<PathBuf>) -> Opening,
+    ) -> Result<(), GateError> {
         let mut trying = self.trying();
         let now_ms = self.house.clock.monotonic_ms();
         if now_ms < trying.locked_until_ms {
             return Err(GateError::Locked);
         }
-        let opened = self.seal()?.open(passphrase);
+        let opened = self.seal()?.open_by(&opening(self.module.clone()));
         let root = opened.map_err(|error| match BadTry::of(&error) {
             Some(bad) => {
                 let tries = trying.tries.get_or_insert_default();
@@ -298,7 +332,9 @@ impl Gate {
     }
 
     fn open_with(&self, trying: &mut Trying, root: &RootKey) -> Result<(), GateError> {
-        let vault = open(&self.house, root)?;
+        let vault = open(&self.house, root);
+        wipe_stack();
+        let vault = vault?;
         // They are in the ledger now.
         trying.tries = Some(Tries::default());
         self.shares().shares.clear();

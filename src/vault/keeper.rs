@@ -21,7 +21,7 @@ use super::rows::Row;
 use crate::clock::{Clock, DAY_MS, Timestamp};
 use crate::codec::{Malformed, Reader as Bytes, Writer};
 use crate::ids::{HoldId, Site, TransactionId};
-use crate::keys::{KeyId, KeyName, KeyRecord, KeyState, Keyring, Sealed};
+use crate::keys::{KeyId, KeyName, KeyRecord, KeyState, Keyring, RestsOn, Sealed};
 use crate::ledger::{DETAIL_KEY, Event, Page};
 use crate::limits;
 use crate::secret::SecretBuffer;
@@ -653,7 +653,7 @@ impl Batch<'_> {
         }
         if key.state() == KeyState::Destroyed {
             entry.detail.insert("rests_on", self.seal.to_owned());
-            if rests_on_files(self.seal) {
+            if self.ring.rests_on() == RestsOn::Slot {
                 let until = self.now.plus_ms(u64::from(self.key_backup_days) * DAY_MS);
                 entry.detail.insert("copies_until", until.to_string());
             }
@@ -681,12 +681,6 @@ impl Batch<'_> {
         let rows = gone.iter().copied().map(super::rows::transaction_key);
         self.writes.extend(rows.map(|key| (key, None)));
     }
-}
-
-/// Whether copies of the keys directory from before a destruction still open what it destroyed: so
-/// it is where the wrapping key lies in a file, and no device keeps and destroys it.
-fn rests_on_files(seal: &str) -> bool {
-    matches!(seal, "passphrase" | "custodians")
 }
 
 /// Sites that have log keys, and no rule that would end them.

@@ -107,7 +107,7 @@ pub struct Vault {
     clock: Clock,
     retention: std::collections::BTreeMap<crate::ids::Site, Retention>,
     /// Gone once the vault is closed.
-    signing: Mutex<Option<SigningKey>>,
+    signing: Mutex<Option<Box<SigningKey>>>,
     closed: AtomicBool,
     verifier: VerifierKey,
     store_name: &'static str,
@@ -138,7 +138,7 @@ impl Vault {
         publisher: Publisher,
         publishing: JoinHandle<()>,
         reader: Arc<dyn Reader>,
-        signing: SigningKey,
+        signing: Box<SigningKey>,
         verifier: VerifierKey,
         store_name: &'static str,
         keys_lock: std::fs::File,

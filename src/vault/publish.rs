@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::ids::VaultId;
 use crate::ledger::Checkpoint;
 use crate::limits;
+use crate::secret::wipe_stack;
 use crate::store::{Mark, MarkFile};
 use ed25519_dalek::SigningKey;
 use std::path::PathBuf;
@@ -49,7 +50,7 @@ pub struct Press {
     /// The vault.
     pub vault: VaultId,
     /// Signs checkpoints.
-    pub key: SigningKey,
+    pub key: Box<SigningKey>,
     /// The mark's two slots.
     pub marks: MarkFile,
     /// A file outside the vault that always holds the newest note.
@@ -178,6 +179,8 @@ impl Press {
     pub(super) fn publish(&mut self, head: &Head) -> Result<Published, String> {
         let checkpoint = Checkpoint::new(self.vault, head.epoch, head.size, head.root);
         let note = checkpoint.sign(&self.key).map_err(|e| e.to_string())?;
+        // This thread waits for most of its life.
+        wipe_stack();
         #[cfg(feature = "fault-injection")]
         super::crash::point("signed");
         let mark = Mark {

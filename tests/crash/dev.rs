@@ -224,6 +224,16 @@ impl Dev {
         }
     }
 
+    /// Ends the connections of everybody, as far as nobody else has a clone of them.
+    pub fn hang_up(&mut self) {
+        self.clients.channels = Arc::default();
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How it ended, if it did.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child")

@@ -18,11 +18,13 @@ mod forks;
 mod full;
 mod hostile;
 mod import;
+mod memory;
 mod orders;
 mod pci;
 mod place;
 mod power;
 mod rotate;
+mod seals;
 mod size;
 mod wire;
 

@@ -11,7 +11,7 @@ use crate::api::violations::Violations;
 use crate::clock::{Clock, Timestamp};
 use crate::codec::Malformed;
 use crate::ids::{ActionId, HoldId, PrincipalId, Site};
-use crate::keys::{BadTry, KeyId, KeyName, KeyState, SealFile, password};
+use crate::keys::{BadTry, KeyId, KeyName, KeyState, Opening, SealFile, password};
 use crate::limits;
 use crate::policy::{self, Allowance, AllowanceKey, Denial, Principal, Role, Rpc};
 use crate::secret::SecretText;
@@ -208,12 +208,21 @@ impl pb::admin_service_server::AdminService for Admin {
         let asked = request.into_inner();
         let passphrase = SecretText::new(asked.passphrase);
         let share = SecretText::new(asked.share);
+        let pin = SecretText::new(asked.pin);
         let mut violations = Violations::new();
         if share.len() > limits::SHARE_TEXT_BYTES_MAX {
             violations.add("share", "must be at most 256 bytes");
+        } else if pin.len() > *limits::PIN_BYTES.end() {
+            violations.add("pin", "must be at most 255 bytes");
         } else if !share.is_empty() && !passphrase.is_empty() {
             violations.add("passphrase", "must be empty beside a share");
-        } else if share.is_empty() && !limits::PASSPHRASE_BYTES.contains(&passphrase.len()) {
+        } else if !pin.is_empty() && (!share.is_empty() || !passphrase.is_empty()) {
+            violations.add("pin", "must be empty beside a passphrase or a share");
+        } else if share.is_empty()
+            && pin.is_empty()
+            && !limits::PASSPHRASE_BYTES.contains(&passphrase.len())
+            && !(passphrase.is_empty() && gate.opens_by_service())
+        {
             violations.add("passphrase", "must be 12 to 1024 bytes");
         }
         if !violations.is_empty() {
@@ -230,7 +239,15 @@ impl pb::admin_service_server::AdminService for Admin {
         };
         let tried = tokio::task::spawn_blocking(move || match share.is_empty() {
             true => gate
-                .try_passphrase(&by, &passphrase)
+                .try_opening(&by, |module| {
+                    if !pin.is_empty() {
+                        Opening::Pin { pin, module }
+                    } else if passphrase.is_empty() {
+                        Opening::Service
+                    } else {
+                        Opening::Passphrase(passphrase)
+                    }
+                })
                 .map(|()| Given::Opened),
             false => gate.give_share(&by, &share),
         })
@@ -264,11 +281,7 @@ impl pb::admin_service_server::AdminService for Admin {
             Err(GateError::Locked) => Err(refuse(Denial::Locked).await),
             Err(GateError::Open(error)) => {
                 tracing::error!(alarm = "open", %error, "the vault can't be opened");
-                Err(status::status(
-                    Code::FailedPrecondition,
-                    "CANNOT_OPEN",
-                    "what was given is right, but the vault refuses to open; its log says why",
-                ))
+                Err(status::of_closed(&error))
             }
         }
     }
@@ -847,6 +860,8 @@ fn unsealing(progress: Progress) -> pb::Unsealing {
 fn denial_of(bad: BadTry) -> Denial {
     match bad {
         BadTry::WrongPassphrase => Denial::BadSecret,
+        BadTry::WrongPin => Denial::BadPin,
+        BadTry::PinLocked => Denial::PinLocked,
         BadTry::ShareDamaged => Denial::ShareDamaged,
         BadTry::ShareForeign => Denial::ShareForeign,
         BadTry::ShareOutdated => Denial::ShareOutdated,

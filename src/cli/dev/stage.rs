@@ -16,7 +16,7 @@ use crate::ids::{PrincipalId, Site};
 use crate::keys::{Argon2Cost, password};
 use crate::limits;
 use crate::policy::{Agreement, Allowance, AllowanceKey, Principal, Purpose, Role};
-use crate::secret::SecretText;
+use crate::secret::{SecretText, wipe_stack};
 use crate::store::EngineKind;
 use crate::vault::{self, Founding, Gate, House};
 use std::collections::{BTreeMap, BTreeSet};
@@ -96,6 +96,7 @@ impl Stage {
         let tls = Tls::load(tls_files(&dir), clock.clone())?;
         let gate = Gate::new(house);
         gate.unseal(&input::secret_file(&dir.join(PASSPHRASE))?)?;
+        wipe_stack();
         Ok(Stage {
             dir,
             gate: Arc::new(gate),

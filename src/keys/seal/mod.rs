@@ -3,13 +3,16 @@
 //! before anything can be opened, and it is authenticated once the root key is there.
 
 mod custodians;
+mod kms;
 mod passphrase;
+mod pkcs11;
 mod share;
 mod split;
 
 pub use custodians::{Custodian, Delivery, NewCustodian};
 pub use share::{AgeIdentity, AgeRecipient, DealtShare, Share, ShareFile};
 
+use super::anchor::Anchor;
 use super::argon::Argon2Cost;
 use super::cipher::{self, NONCE_BYTES, TAG_BYTES};
 use super::error::KeyError;
@@ -21,9 +24,12 @@ use crate::secret::{SecretBytes, SecretText};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use custodians::CustodianSeal;
+use kms::KmsSeal;
 use passphrase::PassphraseSeal;
+use pkcs11::Pkcs11Seal;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 /// The file's name.
@@ -35,6 +41,8 @@ const ROOT_BYTES: usize = NONCE_BYTES + 32 + TAG_BYTES;
 pub struct RootKey {
     bytes: SecretBytes<32>,
     opened_by: String,
+    /// What wrapping keys rest on beside it.
+    anchor: Option<Arc<dyn Anchor>>,
 }
 
 impl RootKey {
@@ -44,7 +52,15 @@ impl RootKey {
     }
 
     fn opened(bytes: SecretBytes<32>, opened_by: String) -> RootKey {
-        RootKey { bytes, opened_by }
+        RootKey {
+            bytes,
+            opened_by,
+            anchor: None,
+        }
+    }
+
+    pub(super) fn anchor(&self) -> Option<Arc<dyn Anchor>> {
+        self.anchor.clone()
     }
 
     pub(super) fn expose(&self) -> &[u8; 32] {
@@ -61,6 +77,14 @@ impl RootKey {
     pub(super) fn of(bytes: [u8; 32]) -> RootKey {
         RootKey::opened(SecretBytes::build(|own| *own = bytes), String::new())
     }
+
+    #[cfg(test)]
+    pub(super) fn anchored(bytes: [u8; 32], anchor: Arc<dyn Anchor>) -> RootKey {
+        RootKey {
+            anchor: Some(anchor),
+            ..RootKey::of(bytes)
+        }
+    }
 }
 
 /// The kinds of seal.
@@ -70,14 +94,28 @@ pub enum SealKind {
     Passphrase,
     /// Shares of custodians, so many of so many.
     Custodians,
+    /// A security module, by PKCS#11.
+    Pkcs11,
+    /// Amazon's key service.
+    AwsKms,
 }
 
 impl SealKind {
+    /// All of them.
+    pub const ALL: [SealKind; 4] = [
+        SealKind::Passphrase,
+        SealKind::Custodians,
+        SealKind::Pkcs11,
+        SealKind::AwsKms,
+    ];
+
     /// Its name in the file, in entries and in output for machines.
     pub const fn as_str(self) -> &'static str {
         match self {
             SealKind::Passphrase => "passphrase",
             SealKind::Custodians => "custodians",
+            SealKind::Pkcs11 => "pkcs11",
+            SealKind::AwsKms => "aws-kms",
         }
     }
 
@@ -86,6 +124,8 @@ impl SealKind {
         match self {
             SealKind::Passphrase => "AES-256-GCM under Argon2id",
             SealKind::Custodians => "AES-256-GCM under a key split by Shamir's scheme over GF(256)",
+            SealKind::Pkcs11 => "AES-256-GCM by a key in a security module",
+            SealKind::AwsKms => "by a key in AWS KMS",
         }
     }
 }
@@ -107,6 +147,22 @@ pub enum NewSeal {
         /// They; each may unseal.
         custodians: Vec<NewCustodian>,
     },
+    /// Under a new key in a security module's token.
+    Pkcs11 {
+        /// The module: a shared library.
+        module: PathBuf,
+        /// The token's label.
+        token: String,
+        /// The new key's label.
+        key_label: String,
+        /// The PIN of the token's user.
+        pin: SecretText,
+    },
+    /// Under a key of Amazon's key service, which must be there.
+    AwsKms {
+        /// Its id, ARN or alias.
+        key: String,
+    },
 }
 
 impl NewSeal {
@@ -115,8 +171,26 @@ impl NewSeal {
         match self {
             NewSeal::Passphrase { .. } => SealKind::Passphrase,
             NewSeal::Custodians { .. } => SealKind::Custodians,
+            NewSeal::Pkcs11 { .. } => SealKind::Pkcs11,
+            NewSeal::AwsKms { .. } => SealKind::AwsKms,
         }
     }
+}
+
+/// What one person, or the vault by itself, opens a seal with. Shares are gathered instead:
+/// [`SealFile::combine`]. No `Debug`: it holds secrets.
+pub enum Opening {
+    /// The passphrase.
+    Passphrase(SecretText),
+    /// The PIN of a security module's token, and where the module is, if that is configured.
+    Pin {
+        /// The PIN.
+        pin: SecretText,
+        /// The module.
+        module: Option<PathBuf>,
+    },
+    /// Nothing: the key service judges the machine that asks.
+    Service,
 }
 
 /// Hands the custodians what they get. An error keeps the seal from being made.
@@ -146,6 +220,8 @@ pub struct SealFile {
 enum Closing {
     Passphrase(PassphraseSeal),
     Custodians(CustodianSeal),
+    Pkcs11(Pkcs11Seal),
+    AwsKms(KmsSeal),
 }
 
 impl SealFile {
@@ -172,8 +248,8 @@ impl SealFile {
     ///
     /// # Errors
     /// [`KeyError::Exists`], [`KeyError::PassphraseLength`], [`KeyError::CostRefused`],
-    /// [`KeyError::CustodiansRefused`], [`KeyError::UnsealerRefused`], [`KeyError::Undelivered`], or
-    /// the file could not be written.
+    /// [`KeyError::CustodiansRefused`], [`KeyError::UnsealerRefused`], [`KeyError::Undelivered`],
+    /// what a security module or key service says, or the file could not be written.
     pub fn create_as(
         keys_dir: &Path,
         vault: VaultId,
@@ -198,7 +274,7 @@ impl SealFile {
         mut unsealers: Vec<Unsealer>,
         deliver: &mut Deliver<'_>,
     ) -> Result<(SealFile, RootKey), KeyError> {
-        let root = RootKey::random();
+        let mut root = RootKey::random();
         let mut shares = Vec::new();
         let closing = match new {
             NewSeal::Passphrase { passphrase, cost } => {
@@ -217,6 +293,15 @@ impl SealFile {
                 shares = dealt;
                 Closing::Custodians(seal)
             }
+            NewSeal::Pkcs11 {
+                module,
+                token,
+                key_label,
+                pin,
+            } => Closing::Pkcs11(Pkcs11Seal::close(
+                &mut root, vault, module, token, key_label, pin,
+            )?),
+            NewSeal::AwsKms { key } => Closing::AwsKms(KmsSeal::close(&root, vault, key)?),
         };
         check_unsealers(&unsealers)?;
         let mut seal = SealFile {
@@ -253,22 +338,24 @@ impl SealFile {
         match self.closing {
             Closing::Passphrase(_) => SealKind::Passphrase,
             Closing::Custodians(_) => SealKind::Custodians,
+            Closing::Pkcs11(_) => SealKind::Pkcs11,
+            Closing::AwsKms(_) => SealKind::AwsKms,
         }
     }
 
     /// How many shares open it; 0 when it has none.
     pub fn threshold(&self) -> u8 {
         match &self.closing {
-            Closing::Passphrase(_) => 0,
             Closing::Custodians(seal) => seal.threshold(),
+            _ => 0,
         }
     }
 
     /// Who has a share; nobody when it has none.
     pub fn custodians(&self) -> &[Custodian] {
         match &self.closing {
-            Closing::Passphrase(_) => &[],
             Closing::Custodians(seal) => seal.custodians(),
+            _ => &[],
         }
     }
 
@@ -288,6 +375,28 @@ impl SealFile {
             return Err(KeyError::OtherKind(self.kind()));
         };
         self.checked(seal.open(self.vault, passphrase)?)
+    }
+
+    /// Opens a seal that one person opens, or the vault by itself. Blocks: for a derivation, or for
+    /// what a security module or key service takes.
+    ///
+    /// # Errors
+    /// As [`open`](SealFile::open); what a security module says ([`KeyError::WrongPin`] and its
+    /// neighbours) or a key service ([`KeyError::KmsKeyRefused`] and its neighbours);
+    /// [`KeyError::OtherKind`].
+    pub fn open_by(&self, opening: &Opening) -> Result<RootKey, KeyError> {
+        let root = match (&self.closing, opening) {
+            (Closing::Passphrase(seal), Opening::Passphrase(passphrase)) => {
+                seal.open(self.vault, passphrase)?
+            }
+            (Closing::Pkcs11(seal), Opening::Pin { pin, module }) => {
+                let module = module.as_deref().ok_or(KeyError::HsmModuleUnknown)?;
+                seal.open(self.vault, module, pin)?
+            }
+            (Closing::AwsKms(seal), Opening::Service) => seal.open(self.vault)?,
+            _ => return Err(KeyError::OtherKind(self.kind())),
+        };
+        self.checked(root)
     }
 
     /// Judges a share by itself: whether it is whole, of this vault and of this seal. Gives its
@@ -389,6 +498,24 @@ impl SealFile {
                 v: 1,
                 vault,
             }),
+            Closing::Pkcs11(seal) => serde_json::to_string(&pkcs11::Json {
+                check,
+                kind,
+                pkcs11: seal.to_json(),
+                root: STANDARD.encode(seal.root()),
+                unsealers,
+                v: 1,
+                vault,
+            }),
+            Closing::AwsKms(seal) => serde_json::to_string(&kms::Json {
+                check,
+                key: seal.key().to_owned(),
+                kind,
+                root: STANDARD.encode(seal.root()),
+                unsealers,
+                v: 1,
+                vault,
+            }),
         };
         json.expect("strings and numbers always become JSON")
     }
@@ -410,6 +537,22 @@ impl SealFile {
                 let seal = CustodianSeal::from_json(&json)?;
                 let rest = (json.check, json.unsealers, json.vault);
                 (Closing::Custodians(seal), rest)
+            }
+            "pkcs11" => {
+                let json: pkcs11::Json = read_json(bytes)?;
+                let seal = Pkcs11Seal::from_json(json.pkcs11, &json.root)?;
+                (
+                    Closing::Pkcs11(seal),
+                    (json.check, json.unsealers, json.vault),
+                )
+            }
+            "aws-kms" => {
+                let json: kms::Json = read_json(bytes)?;
+                let seal = KmsSeal::from_json(&json)?;
+                (
+                    Closing::AwsKms(seal),
+                    (json.check, json.unsealers, json.vault),
+                )
             }
             _ => return Err(fail("unknown version or kind of seal")),
         };

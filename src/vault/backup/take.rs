@@ -214,6 +214,8 @@ impl Job {
         let note = checkpoint
             .sign(&signing)
             .map_err(|e| BackupError::NotTheState(e.to_string()))?;
+        drop(signing);
+        crate::secret::wipe_stack();
         // The mark comes before a checkpoint leaves the vault.
         tokio::runtime::Handle::current()
             .block_on(self.vault.publisher.reaches(size))
