@@ -21,7 +21,7 @@ const CODE: &str = "739";
 const CHUNK: usize = 4 << 20;
 /// Of two connections: 8 KiB of requests of some 120 bytes each, and a little of TLS and of the last
 /// replies.
-const LAST_MAX: usize = 160;
+const LAST_MAX: usize = 100;
 /// No pattern is longer.
 const OVERLAP: usize = 64;
 
