@@ -339,3 +339,5 @@ pub const SWEEP_ROWS_MAX: usize = 512;
 pub const HOLDS_MAX: usize = 1_000;
 /// Entries about keys in one round.
 pub const KEY_ENTRIES_MAX: usize = 1_024;
+/// Keys that one write of the keyring marks for destruction, or destroys.
+pub const KEYS_ENDED_AT_ONCE_MAX: usize = 512;

@@ -53,6 +53,8 @@ pub struct Keyring {
     object: Option<ObjectId>,
     /// False after a write of which it isn't known whether it holds.
     settled: bool,
+    /// What a destruction has still to free, after a failure: the old slot, and its object.
+    unfreed: Option<(Slot, Option<ObjectId>)>,
     /// How many seals a key may make, and how many are reserved at a time.
     pub(super) budget: Budget,
     /// Set when a key's reserved seals run low. Set from the start: what was reserved before counts
@@ -109,6 +111,7 @@ impl Keyring {
             slot,
             object,
             settled: true,
+            unfreed: None,
             budget: Budget::of_this_process(),
             low: AtomicBool::new(true),
         };
@@ -211,6 +214,7 @@ impl Keyring {
             slot,
             object,
             settled: false,
+            unfreed: None,
             budget: Budget::of_this_process(),
             low: AtomicBool::new(true),
         };
@@ -439,14 +443,42 @@ impl Keyring {
         let next = self.generation + 1;
         let object = self.wrapper.write(&self.dir, free, next, &fresh)?;
         let old_object = self.object;
-        // Failing here leaves a slot that the next writing takes again, and an object of no use.
-        self.commit(staged, Some((fresh, free)))?;
+        // Failing here leaves a slot that the next writing takes again.
+        if let Err(error) = self.commit(staged, Some((fresh, free))) {
+            if !matches!(error, KeyError::Uncertain { .. }) {
+                self.wrapper.discard(object);
+            }
+            return Err(error);
+        }
         self.object = object;
         let freed = self.wrapper.free(&self.dir, old, old_object);
         freed.map_err(|source| {
             self.settled = false;
+            self.unfreed = Some((old, old_object));
             KeyError::Uncertain { doing, source }
         })
+    }
+
+    /// Tries again to free what a destruction could not. Until then what it destroyed may still open
+    /// from an older copy of the keyring, and nothing may say that it is gone.
+    ///
+    /// # Errors
+    /// [`KeyError::Uncertain`]: not yet.
+    pub fn settle(&mut self) -> Result<(), KeyError> {
+        let Some((slot, object)) = self.unfreed else {
+            return Ok(());
+        };
+        let doing = "freeing the old wrapping key";
+        let freed = self.wrapper.free(&self.dir, slot, object);
+        freed.map_err(|source| KeyError::Uncertain { doing, source })?;
+        self.unfreed = None;
+        self.settled = true;
+        Ok(())
+    }
+
+    /// Whether all that was destroyed is gone for good.
+    pub fn is_freed(&self) -> bool {
+        self.unfreed.is_none()
     }
 
     /// Wipes every secret from memory, for the sealing of a vault that somebody still holds on to.
@@ -1398,6 +1430,27 @@ mod tests {
             matches!(refused, Some(KeyError::HsmTokenMissing(_))),
             "{refused:?}"
         );
+    }
+
+    /// Until the old object is gone an older copy opens: nobody is told that the key is.
+    #[test]
+    fn a_destruction_whose_object_stays_is_not_over_and_goes_on_later() {
+        let (_dir, hsm, _root, mut keyring) = anchored();
+        let objects = || hsm.objects.lock().unwrap().len();
+        hsm.keeps_all.store(true, Ordering::SeqCst);
+        let key = id(&keyring, &release());
+        let destroyed = keyring.destroy(&[key], NOW);
+        assert!(matches!(destroyed, Err(KeyError::Uncertain { .. })));
+        assert!(!keyring.is_freed());
+        assert!(keyring.settle().is_err());
+        let made = keyring.ensure(&[replay()], NOW);
+        assert!(matches!(made, Err(KeyError::Unsettled)));
+        assert_eq!(objects(), 2);
+        hsm.keeps_all.store(false, Ordering::SeqCst);
+        keyring.settle().unwrap();
+        assert!(keyring.is_freed());
+        assert_eq!(objects(), 1);
+        keyring.ensure(&[replay()], NOW).unwrap();
     }
 
     #[test]

@@ -108,7 +108,8 @@ impl Keyring {
         let mut made = Vec::new();
         for key in self.list() {
             let plenty = key.seals_left() >= self.budget.low();
-            if !key.name().seals_rows() || !key.encrypts_at(now) || plenty {
+            let active = key.state() == KeyState::Active && key.encrypts_at(now);
+            if !key.name().seals_rows() || !active || plenty {
                 continue;
             }
             let life = key.life();
@@ -146,6 +147,10 @@ impl Keyring {
     /// keys don't [rotate](KeyName::rotates); [`KeyError::IllegalTransition`] when the newest key
     /// is to be destroyed, or was. Nothing is changed then.
     pub fn rotate(&mut self, names: &[KeyName], now: Timestamp) -> Result<Vec<KeyId>, KeyError> {
+        // The rest is for what must go on: new buckets, and what follows a compromise.
+        if self.list().count() + names.len() > limits::KEYS_MAX / 2 {
+            return Err(KeyError::Full);
+        }
         let mut staged = Staged::default();
         let mut made = Vec::with_capacity(names.len());
         for name in names {

@@ -262,6 +262,7 @@ impl KeyRecord {
     /// Not one that was retired before: then its sealing ended before its opening does.
     fn seals_while_pending(&self) -> bool {
         matches!(self.name, KeyName::Release { .. } | KeyName::Hold { .. })
+            && !self.life.compromised
             && self.not_after_encrypt >= self.not_after_decrypt
     }
 

@@ -50,6 +50,8 @@ pub(super) fn replay() -> KeyName {
 pub(super) struct FakeHsm {
     pub(super) objects: Mutex<BTreeSet<ObjectId>>,
     pub(super) unplugged: AtomicBool,
+    /// Whether it refuses to destroy.
+    pub(super) keeps_all: AtomicBool,
 }
 
 impl FakeHsm {
@@ -95,6 +97,9 @@ impl Anchor for FakeHsm {
 
     fn destroy(&self, id: &ObjectId) -> Result<(), KeyError> {
         self.reached()?;
+        if self.keeps_all.load(Ordering::SeqCst) {
+            return Err(KeyError::HsmTokenMissing("it keeps all".to_owned()));
+        }
         self.objects.lock().unwrap().remove(id);
         Ok(())
     }

@@ -226,7 +226,7 @@ impl Wrapper {
     }
 
     /// An object that no slot names is of no use, and does no harm.
-    fn discard(&self, object: Option<ObjectId>) {
+    pub(super) fn discard(&self, object: Option<ObjectId>) {
         if let (Some(object), Some(anchor)) = (object, &self.anchor) {
             let _ = anchor.destroy(&object);
         }

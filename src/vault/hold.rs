@@ -71,6 +71,12 @@ impl Hold {
     /// Whether entries that it covers may lie in a month of a site's log.
     pub(super) fn covers_month(&self, site: Site, month: (i16, u8)) -> bool {
         let last = Timestamp(self.until.0.saturating_sub(1));
+        // A range is of openings: what was opened last may be released for so long, and closed and
+        // reported on while its end is pending.
+        let last = match self.transaction {
+            Some(_) => last,
+            None => last.plus_ms(limits::RELEASE_MS_MAX + limits::PENDING_DESTRUCTION_MS),
+        };
         self.site == site && self.from.year_month() <= month && month <= last.year_month()
     }
 

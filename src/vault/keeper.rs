@@ -21,7 +21,7 @@ use super::rows::Row;
 use crate::clock::{Clock, DAY_MS, Timestamp};
 use crate::codec::{Malformed, Reader as Bytes, Writer};
 use crate::ids::{HoldId, Site, TransactionId};
-use crate::keys::{KeyId, KeyName, KeyRecord, KeyState, Keyring, RestsOn, Sealed};
+use crate::keys::{KeyError, KeyId, KeyName, KeyRecord, KeyState, Keyring, RestsOn, Sealed};
 use crate::ledger::{DETAIL_KEY, Event, Page};
 use crate::limits;
 use crate::secret::SecretBuffer;
@@ -29,6 +29,8 @@ use crate::store::{Reader, space};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
+/// How long it waits before it tries again to free what a destruction could not.
+const FREE_AGAIN_MS: u64 = 60_000;
 /// Rows of one scan.
 const SCAN_ROWS: usize = 256;
 
@@ -36,6 +38,10 @@ const SCAN_ROWS: usize = 256;
 pub(super) struct Keeper {
     last_look_ms: u64,
     looked: bool,
+    /// When it was last tried to free what a destruction could not.
+    last_free_ms: Option<u64>,
+    /// Whether a security module refused the PIN.
+    refused: bool,
     /// How many records are under the keys that are pending destruction.
     counted: BTreeMap<KeyId, u64>,
     census: Option<Census>,
@@ -56,6 +62,8 @@ impl Keeper {
         Keeper {
             last_look_ms: now_ms,
             looked: false,
+            last_free_ms: None,
+            refused: false,
             counted: BTreeMap::new(),
             census: None,
             holds: Vec::new(),
@@ -111,6 +119,7 @@ impl Committer {
     /// Once a second: goes on with what takes long.
     pub(super) fn keep_on(&mut self, step: &ClockStep) {
         self.keep(step);
+        self.free();
         if step.suspect {
             return;
         }
@@ -124,7 +133,8 @@ impl Committer {
     pub(super) fn owes_entries(&self) -> bool {
         let ring = self.shared.ring.read();
         let ring = ring.unwrap_or_else(PoisonError::into_inner);
-        ring.generation() > self.head.keyring_generation
+        ring.is_freed()
+            && ring.generation() > self.head.keyring_generation
             && !ring.changed_since(self.head.keyring_generation).is_empty()
     }
 
@@ -135,6 +145,19 @@ impl Committer {
         let holds_month = |site, month| {
             let mut holds = registry.holds();
             holds.any(|(_, hold)| hold.covers_month(site, month))
+        };
+        let restored = self.head.restored.is_some();
+        let called_off: Vec<KeyId> = {
+            let ring = self.shared.ring.read();
+            let ring = ring.unwrap_or_else(PoisonError::into_inner);
+            ring.list()
+                .filter(|key| key.state() == KeyState::PendingDestruction)
+                .filter(|key| match key.name() {
+                    KeyName::Log { site, year, month } => holds_month(site, (year, month)),
+                    _ => false,
+                })
+                .map(KeyRecord::id)
+                .collect()
         };
         let ended: Vec<KeyId> = {
             let ring = self.shared.ring.read();
@@ -149,13 +172,16 @@ impl Committer {
                         let over = |rule: &super::Retention| now >= rule.kept_until(year, month);
                         retention.get(&site).is_some_and(over) && !holds_month(site, (year, month))
                     }
-                    KeyName::Hold { hold, .. } => registry.hold(hold).is_none(),
+                    // After a restore from before it was placed a hold isn't known, and was not
+                    // lifted: nothing of it ends until operators have confirmed the restore.
+                    KeyName::Hold { hold, .. } => !restored && registry.hold(hold).is_none(),
                     _ => false,
                 })
                 .map(KeyRecord::id)
+                .take(limits::KEYS_ENDED_AT_ONCE_MAX)
                 .collect()
         };
-        if ended.is_empty() {
+        if ended.is_empty() && called_off.is_empty() {
             return;
         }
         let mut ring = self
@@ -163,13 +189,34 @@ impl Committer {
             .ring
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = ring.change_state(&ended, KeyState::PendingDestruction, now) {
+        let changed = ring
+            .change_state(&called_off, KeyState::DecryptOnly, now)
+            .and_then(|()| ring.change_state(&ended, KeyState::PendingDestruction, now));
+        if let Err(error) = changed {
             tracing::error!(alarm = "keyring", %error, "ended keys can't be marked for destruction");
         }
     }
 
     /// Destroys what is due. A bucket's key goes only when what is under it was counted.
     fn destroy_due(&mut self, now: Timestamp) {
+        if self.keeper.refused {
+            tracing::error!(
+                alarm = "keyring",
+                "keys can't be destroyed: the security module refused the PIN, and isn't asked again before the vault is unsealed anew"
+            );
+            self.keeper.looked = false;
+            return;
+        }
+        let registry = self.shared.registry.load_full();
+        let restored = self.head.restored.is_some();
+        let held = |name: KeyName| match name {
+            KeyName::Log { site, year, month } => {
+                let mut holds = registry.holds();
+                holds.any(|(_, hold)| hold.covers_month(site, (year, month)))
+            }
+            KeyName::Hold { .. } => restored,
+            _ => false,
+        };
         let due: Vec<(KeyId, Option<u64>)> = {
             let ring = self.shared.ring.read();
             let ring = ring.unwrap_or_else(PoisonError::into_inner);
@@ -179,14 +226,16 @@ impl Committer {
                     KeyName::Replay { .. } | KeyName::Collect { .. } => {
                         (now >= key.not_after_decrypt()).then_some((key.id(), None))
                     }
-                    _ if key.state() == KeyState::PendingDestruction
-                        && now >= key.not_after_decrypt() =>
+                    name if key.state() == KeyState::PendingDestruction
+                        && now >= key.not_after_decrypt()
+                        && !held(name) =>
                     {
                         let records = self.keeper.counted.get(&key.id())?;
                         Some((key.id(), Some(*records)))
                     }
                     _ => None,
                 })
+                .take(limits::KEYS_ENDED_AT_ONCE_MAX)
                 .collect()
         };
         if due.is_empty() {
@@ -205,7 +254,34 @@ impl Committer {
                     }
                 }
             }
-            Err(error) => tracing::error!(alarm = "keyring", %error, "a key can't be destroyed"),
+            Err(error) => {
+                tracing::error!(alarm = "keyring", %error, "a key can't be destroyed");
+                // Not again before the next look: a token counts wrong PINs, and has little room.
+                self.keeper.looked = false;
+                self.keeper.refused = matches!(error, KeyError::WrongPin(_) | KeyError::PinLocked);
+            }
+        }
+    }
+
+    /// Goes on with a destruction that could not free what it replaced.
+    fn free(&mut self) {
+        let freed = self.shared.ring.read();
+        if freed.unwrap_or_else(PoisonError::into_inner).is_freed() {
+            return;
+        }
+        let now_ms = self.clock.monotonic_ms();
+        let tried = self.keeper.last_free_ms;
+        if tried.is_some_and(|at| now_ms.saturating_sub(at) < FREE_AGAIN_MS) {
+            return;
+        }
+        self.keeper.last_free_ms = Some(now_ms);
+        let mut ring = self
+            .shared
+            .ring
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = ring.settle() {
+            tracing::error!(alarm = "keyring", %error, "a destroyed key may still open from an older copy");
         }
     }
 
@@ -356,10 +432,13 @@ fn is_erased(ring: &Keyring, value: &[u8]) -> bool {
     let Ok(sealed) = Sealed::from_stored(value.to_vec()) else {
         return false;
     };
+    // Under an earlier generation of a name that lives on, it was put back: it stays to be noticed.
     matches!(
         ring.key(sealed.key_id()),
         Err(crate::keys::KeyError::Destroyed(_))
-    )
+    ) && ring
+        .name_of(sealed.key_id())
+        .is_some_and(|name| ring.is_gone(&name))
 }
 
 /// The moment after a day.
@@ -591,11 +670,22 @@ impl Batch<'_> {
     /// the keyring up to which it is told then.
     pub(super) fn tell_of_keys(&mut self) -> u64 {
         let ring = self.ring;
-        let changed = ring.changed_since(self.head.keyring_generation);
+        if !ring.is_freed() {
+            // What was destroyed may still open: nothing says yet that it is gone.
+            return self.head.keyring_generation;
+        }
+        let mut changed = ring.changed_since(self.head.keyring_generation);
+        changed.retain(|(key, _)| key.state() != KeyState::DecryptOnly);
         let mut told = ring.generation();
+        // Whole generations, and one at least: a write changes no more than so many.
+        let first = changed.first().map(|(_, note)| note.generation);
         let cut = changed
             .get(limits::KEY_ENTRIES_MAX)
-            .map(|(_, note)| note.generation);
+            .map(|(_, note)| note.generation)
+            .map(|cut| match Some(cut) == first {
+                true => cut + 1,
+                false => cut,
+            });
         for (key, note) in changed {
             if cut.is_some_and(|cut| note.generation >= cut) {
                 told = note.generation - 1;

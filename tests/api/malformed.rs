@@ -1509,6 +1509,29 @@ fn ending(table: &mut Table<'_>) {
             m.key = wrong.to_owned();
         });
     }
+    let good_rotation = |_: &Ground| pb::RotateKeyRequest {
+        name: "release/nl/1".to_owned(),
+    };
+    for wrong in ["release/xx", "vault#1", PAN, CONTROL] {
+        table.row(
+            Rpc::RotateKey,
+            "no key's name",
+            good_rotation,
+            &["name"],
+            |m| {
+                m.name = wrong.to_owned();
+            },
+        );
+    }
+    let good_compromise = |_: &Ground| pb::CompromiseKeyRequest {
+        key: "release/nl/1".to_owned(),
+    };
+    for wrong in ["", "release/xx", "vault#0", "vault#01", PAN, CONTROL] {
+        let rpc = Rpc::CompromiseKey;
+        table.row(rpc, "no key's name", good_compromise, &["key"], |m| {
+            m.key = wrong.to_owned();
+        });
+    }
     let good_hold = |ground: &Ground| pb::PlaceHoldRequest {
         case_reference: "C-1".to_owned(),
         transaction: ground.transaction.clone(),

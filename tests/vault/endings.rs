@@ -255,6 +255,9 @@ fn every_record_ends_at_its_hour_and_its_bucket_with_its_sites_period() {
     let store = MemoryStore::on(&home.disk);
     let checked = check_in(store.reader().as_ref(), &home.ring()).expect("it opens");
     assert_eq!(checked.findings, Vec::<String>::new());
+    // Whoever opens the disk closes it to others: the vault opens it again at its next round.
+    let nothing = Work::Note(Note::Handshakes(Vec::new()));
+    let _ = home.ask_as(Caller::vault(), nothing);
 
     // The masked entries: each site's own period, to its own midnight.
     let november = |name: &str| format!("log/{name}/2026-11");
@@ -832,6 +835,25 @@ fn a_hold_keeps_the_log_of_its_time_and_comes_too_late_for_what_is_gone() {
         scope: HoldScope::Transaction(TransactionId::random()),
     });
     assert_eq!(denial(asks(ann, gone)), Denial::UnknownTransaction);
+    // One that is placed while the end is pending calls it off.
+    let pending_hold = Admin::PlaceHold(HoldRequest {
+        case: "C-3".to_owned(),
+        scope: HoldScope::Range {
+            site: site("se"),
+            from: at("2026-11-01T00:00:00Z"),
+            until: at("2026-12-01T00:00:00Z"),
+        },
+    });
+    let action = pending(asks(ann, pending_hold));
+    asks(ben, Admin::Approve(action)).expect("approved");
+    home.clock.pass_ms(4 * DAY_MS);
+    settle(&home);
+    assert_eq!(
+        state(&home, "log/se/2026-11"),
+        Some(KeyState::DecryptOnly),
+        "a hold beats every clock"
+    );
+    assert_eq!(state(&home, "log/dk/2026-11"), Some(KeyState::Destroyed));
     let action = pending(asks(ann, Admin::LiftHold(id)));
     // An approval is of the action that it names, once.
     let never = ActionId::random();

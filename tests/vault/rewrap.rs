@@ -9,8 +9,8 @@ use payvault::payment::Token;
 use payvault::policy::{Denial, Field, Purpose};
 use payvault::store::Store;
 use payvault::store::memory::MemoryStore;
-use payvault::vault::RewrapStatus;
-use payvault::vault::command::{Admin, Caller, Done, Refusal, Rewrap, StaleRows, Work};
+use payvault::vault::command::{Admin, Caller, Done, Note, Refusal, Rewrap, StaleRows, Work};
+use payvault::vault::{HoldRequest, HoldScope, RewrapStatus};
 use std::time::{Duration, Instant};
 
 /// One of three uses.
@@ -57,6 +57,12 @@ fn until_done(home: &Home) -> RewrapStatus {
 }
 
 /// Every live row under one of `keys`: entries in pages too.
+/// Until the tick before is over.
+fn settled(home: &Home) {
+    let nothing = Work::Note(Note::Handshakes(Vec::new()));
+    home.ask_as(Caller::vault(), nothing).expect("noted");
+}
+
 fn rows_under(home: &Home, keys: &[KeyId]) -> usize {
     let under = |sealed: &[u8]| seal_key(sealed).is_some_and(|id| keys.contains(&id));
     let rows = home.disk.durable();
@@ -79,6 +85,15 @@ fn after_a_rotation_and_a_rewrap_nothing_lies_under_the_earlier_keys() {
     for _ in 0..150 {
         tokens.push(home.card());
     }
+    // The vault's own rows are of every kind.
+    let held = Admin::PlaceHold(HoldRequest {
+        case: "C-1".to_owned(),
+        scope: HoldScope::Transaction(tokens[0].0),
+    });
+    let Ok(Done::Pending(action)) = admin(&home, "ann", held) else {
+        panic!("not pending");
+    };
+    admin(&home, "ben", Admin::Approve(action)).expect("approved");
     let Done::Keys { keys, entry } = admin(&home, "ann", Admin::RotateKey(None)).expect("rotated")
     else {
         panic!("another answer");
@@ -315,6 +330,49 @@ fn an_old_row_under_a_destroyed_generation_is_noticed() {
     home.reopen().expect("opens");
     let refused = redeem(&home, transaction, &token);
     assert!(matches!(refused, Err(Refusal::Integrity)));
+    // Nor is it swept away as one.
+    for _ in 0..3 {
+        home.clock.pass_ms(3_600_000);
+        home.vault().tick();
+        settled(&home);
+    }
+    assert!(home.disk.durable().keys().any(|key| key[0] == b'X'));
+}
+
+/// More keys than one round tells of change in one write: each is told, and none twice.
+#[test]
+fn keys_of_very_many_names_are_told_once_each() {
+    let mut home = Home::new();
+    home.kill();
+    let mut ring = home.ring();
+    let now = home.house.clock.now();
+    let names: Vec<KeyName> = (0..900)
+        .map(|day| KeyName::Release {
+            site: payvault::ids::Site::parse("nl").expect("a site"),
+            day: now.day() + day,
+        })
+        .collect();
+    ring.ensure(&names, now).expect("made");
+    drop(ring);
+    home.reopen().expect("opens");
+    let Done::Keys { keys, .. } = admin(&home, "ann", Admin::RotateKey(None)).expect("rotated")
+    else {
+        panic!("another answer");
+    };
+    assert!(keys.len() >= 900);
+    for _ in 0..3 {
+        home.vault().tick();
+        settled(&home);
+    }
+    let lines = home.ledger();
+    for generation in ["", "2"] {
+        let told = lines.iter().filter(|line| {
+            line.get("event") == "key_created"
+                && line.detail("key").starts_with("release/nl/")
+                && line.detail("generation") == generation
+        });
+        assert_eq!(told.count(), 900, "{generation}");
+    }
 }
 
 /// Years of a clock that goes on: the vault's key is followed ahead of its last day, and its rows are

@@ -581,7 +581,10 @@ impl pb::admin_service_server::AdminService for Admin {
         let admitted = self.door.admit(Rpc::ListHolds, &request).await?;
         self.door.within_rate(&admitted)?;
         let registry = admitted.vault.registry();
-        let holds = registry.holds().map(|(id, hold)| pb::Hold {
+        let seen = registry
+            .holds()
+            .filter(|(_, hold)| admitted.principal.serves(hold.site));
+        let holds = seen.map(|(id, hold)| pb::Hold {
             id: id.to_string(),
             case_reference: hold.case.clone(),
             site: hold.site.to_string(),
