@@ -399,11 +399,6 @@ impl Keyring {
             .is_some_and(|key| key.state() == KeyState::Destroyed)
     }
 
-    /// The name of a key, destroyed or not.
-    pub fn list_name(&self, id: KeyId) -> Option<KeyName> {
-        self.record(id).map(KeyRecord::name)
-    }
-
     /// The newest key of a name.
     pub fn newest_of(&self, name: &KeyName) -> Option<&KeyRecord> {
         self.newest(name)

@@ -604,7 +604,7 @@ pub(super) fn open_row(
     bytes: Vec<u8>,
 ) -> Result<Option<TransactionState>, &'static str> {
     let sealed = crate::keys::Sealed::from_stored(bytes).map_err(|_| "transaction row: shape")?;
-    let name = ring.list_name(sealed.key_id());
+    let name = ring.name_of(sealed.key_id());
     let (site, held) = match ring.key(sealed.key_id()).map(|record| record.name()) {
         Ok(KeyName::Release { site, .. }) => (site, None),
         Ok(name @ KeyName::Hold { site, .. }) => (site, Some(name)),

@@ -142,10 +142,6 @@ impl Committer {
     fn pend_ended(&mut self, now: Timestamp) {
         let retention = &self.settings.retention;
         let registry = self.shared.registry.load_full();
-        let holds_month = |site, month| {
-            let mut holds = registry.holds();
-            holds.any(|(_, hold)| hold.covers_month(site, month))
-        };
         let restored = self.head.restored.is_some();
         let called_off: Vec<KeyId> = {
             let ring = self.shared.ring.read();
@@ -153,7 +149,7 @@ impl Committer {
             ring.list()
                 .filter(|key| key.state() == KeyState::PendingDestruction)
                 .filter(|key| match key.name() {
-                    KeyName::Log { site, year, month } => holds_month(site, (year, month)),
+                    KeyName::Log { site, year, month } => registry.holds_month(site, (year, month)),
                     _ => false,
                 })
                 .map(KeyRecord::id)
@@ -170,7 +166,8 @@ impl Committer {
                     // site for which no rule is configured.
                     KeyName::Log { site, year, month } => {
                         let over = |rule: &super::Retention| now >= rule.kept_until(year, month);
-                        retention.get(&site).is_some_and(over) && !holds_month(site, (year, month))
+                        retention.get(&site).is_some_and(over)
+                            && !registry.holds_month(site, (year, month))
                     }
                     // After a restore from before it was placed a hold isn't known, and was not
                     // lifted: nothing of it ends until operators have confirmed the restore.
@@ -210,10 +207,7 @@ impl Committer {
         let registry = self.shared.registry.load_full();
         let restored = self.head.restored.is_some();
         let held = |name: KeyName| match name {
-            KeyName::Log { site, year, month } => {
-                let mut holds = registry.holds();
-                holds.any(|(_, hold)| hold.covers_month(site, (year, month)))
-            }
+            KeyName::Log { site, year, month } => registry.holds_month(site, (year, month)),
             KeyName::Hold { .. } => restored,
             _ => false,
         };
@@ -674,6 +668,9 @@ impl Batch<'_> {
             // What was destroyed may still open: nothing says yet that it is gone.
             return self.head.keyring_generation;
         }
+        if ring.generation() <= self.head.keyring_generation {
+            return ring.generation();
+        }
         let mut changed = ring.changed_since(self.head.keyring_generation);
         changed.retain(|(key, _)| key.state() != KeyState::DecryptOnly);
         let mut told = ring.generation();
@@ -698,13 +695,6 @@ impl Batch<'_> {
         told
     }
 
-    /// Whether a later key of the same name lives: then the rows live on under that one.
-    fn is_superseded(&self, key: &KeyRecord) -> bool {
-        self.ring
-            .newest_of(&key.name())
-            .is_some_and(|newest| newest.state() != KeyState::Destroyed)
-    }
-
     fn tell_of_superseded(&mut self, key: &KeyRecord) -> Result<(), super::batch::No> {
         let mut entry = self.draft(&Caller::vault(), Event::KeySupersededDestroyed);
         let why = match key.is_compromised() {
@@ -724,7 +714,8 @@ impl Batch<'_> {
         let event = match key.state() {
             KeyState::Active => Event::KeyCreated,
             KeyState::PendingDestruction => Event::DestructionPending,
-            KeyState::Destroyed if self.is_superseded(key) => {
+            // A later key of the same name lives, and the rows under that one.
+            KeyState::Destroyed if !self.ring.is_gone(&key.name()) => {
                 return self.tell_of_superseded(key);
             }
             KeyState::Destroyed => Event::KeyDestroyed,

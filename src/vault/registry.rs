@@ -365,6 +365,13 @@ impl Registry {
         self.holds.iter()
     }
 
+    /// Whether a hold covers a time in this month of a site's log.
+    pub fn holds_month(&self, site: Site, month: (i16, u8)) -> bool {
+        self.holds
+            .values()
+            .any(|hold| hold.covers_month(site, month))
+    }
+
     /// One hold.
     pub fn hold(&self, id: HoldId) -> Option<&Hold> {
         self.holds.get(&id)

@@ -159,7 +159,7 @@ impl Batch<'_> {
                 sealed.push(entry.sealed.to_vec());
                 continue;
             }
-            let name = seal_key(entry.sealed).and_then(|id| self.ring.list_name(id));
+            let name = seal_key(entry.sealed).and_then(|id| self.ring.name_of(id));
             let Some(name @ KeyName::Log { site, .. }) = name else {
                 return Err(Failure::Row(
                     "an entry: sealed under a key of another purpose",
@@ -188,7 +188,7 @@ impl Batch<'_> {
     /// Whether a stored value lies under an earlier key of a name whose newest one seals.
     pub(super) fn is_stale(&self, value: &[u8]) -> bool {
         let under = seal_key(value);
-        let name = under.and_then(|id| self.ring.list_name(id));
+        let name = under.and_then(|id| self.ring.name_of(id));
         let newest = name.and_then(|name| self.ring.find(&name, self.now));
         newest.is_some() && newest != under
     }
