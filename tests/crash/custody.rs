@@ -7,10 +7,9 @@ use payvault::clock::Clock;
 use payvault::keys::{AgeIdentity, ShareFile};
 use payvault::secret::SecretText;
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use tempfile::TempDir;
 
 const PASSPHRASE: &str = "correct horse battery";
@@ -57,20 +56,11 @@ impl Home {
         }
         let settings = "--data-dir data --keys-dir keys --tls-cert c --tls-key k \
                         --tls-client-ca ca.pem --json";
-        let mut child = command
+        command
             .current_dir(self.dir.path())
             .args(words.split_whitespace())
-            .args(settings.split_whitespace())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it starts");
-        let mut stdin = child.stdin.take().expect("piped");
-        // One that is refused before it reads doesn't listen.
-        let _ = stdin.write_all(lines.as_bytes());
-        drop(stdin);
-        child.wait_with_output().expect("it ends")
+            .args(settings.split_whitespace());
+        crate::fed(command, lines)
     }
 
     fn done(&self, words: &str, lines: &str) -> serde_json::Value {

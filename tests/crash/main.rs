@@ -33,11 +33,42 @@ use payvault::api::proto as pb;
 use payvault::ledger::{Recorded, VerifierKey, verify_consistency, verify_export};
 use pb::payment_details::Kind;
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const CLIENTS: usize = 16;
+
+/// Runs a command to its end, with these lines to read.
+fn fed(mut command: Command, lines: &str) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    // One that is refused before it reads doesn't listen.
+    let _ = stdin.write_all(lines.as_bytes());
+    drop(stdin);
+    child.wait_with_output().expect("it ends")
+}
+
+/// A card of this number.
+fn card_details(number: &str) -> Option<pb::PaymentDetails> {
+    Some(pb::PaymentDetails {
+        kind: Some(Kind::Card(pb::Card {
+            number: number.to_owned(),
+            expiry_month: 12,
+            expiry_year: 2035,
+            holder: "Load Test".to_owned(),
+            security_code: String::new(),
+            billing: None,
+        })),
+    })
+}
 
 /// What clients were told.
 #[derive(Default)]
@@ -130,16 +161,7 @@ async fn step(clients: &dev::Clients, told: &Arc<Mutex<Told>>, number: usize) ->
         .tokenize(pb::TokenizeRequest {
             request_id: request_id(),
             transaction: transaction.clone(),
-            details: Some(pb::PaymentDetails {
-                kind: Some(Kind::Card(pb::Card {
-                    number: card.clone(),
-                    expiry_month: 12,
-                    expiry_year: 2035,
-                    holder: "Load Test".to_owned(),
-                    security_code: String::new(),
-                    billing: None,
-                })),
-            }),
+            details: card_details(&card),
             ..Default::default()
         })
         .await

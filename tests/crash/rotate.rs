@@ -16,7 +16,6 @@ use payvault::secret::SecretText;
 use payvault::store::{EngineKind, EngineOptions};
 use payvault::vault::command::{Caller, Done, Note, RequestId, Work};
 use payvault::vault::{House, Settings, Vault};
-use pb::payment_details::Kind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -133,16 +132,7 @@ async fn tokenize(clients: &Clients, number: u64) -> Result<Token, tonic::Status
     let request = pb::TokenizeRequest {
         request_id: request_id(),
         transaction: transaction.clone(),
-        details: Some(pb::PaymentDetails {
-            kind: Some(Kind::Card(pb::Card {
-                number: card.clone(),
-                expiry_month: 12,
-                expiry_year: 2035,
-                holder: "Load Test".to_owned(),
-                security_code: String::new(),
-                billing: None,
-            })),
-        }),
+        details: crate::card_details(&card),
         ..Default::default()
     };
     let token = clients.vault("portal").tokenize(request).await?;

@@ -165,19 +165,9 @@ impl Home {
     }
 
     fn run(&self, vault: &str, words: &str, lines: &str) -> Output {
-        let mut child = self
-            .command(vault, words)
-            .arg("--json")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it starts");
-        let mut stdin = child.stdin.take().expect("piped");
-        // One that is refused before it reads doesn't listen.
-        let _ = stdin.write_all(lines.as_bytes());
-        drop(stdin);
-        child.wait_with_output().expect("it ends")
+        let mut command = self.command(vault, words);
+        command.arg("--json");
+        crate::fed(command, lines)
     }
 
     fn done(&self, vault: &str, words: &str, lines: &str) -> Value {
