@@ -124,7 +124,9 @@ impl Keyring {
         Ok(keyring)
     }
 
-    /// Loads the keyring, and ends a destruction that was cut short.
+    /// Loads the keyring, and ends a destruction that was cut short. Only for who holds the keys
+    /// directory's lock: the destruction of a vault that serves looks the same from outside, and
+    /// ending it would cost that vault its keyring. Everybody else [looks](Keyring::look).
     ///
     /// Whether the file is the newest is not to be seen from the file itself: compare
     /// [`generation`](Keyring::generation) with the high-water mark by

@@ -55,14 +55,17 @@ struct Changed {
 
 type Last = HashMap<TransactionId, Changed>;
 
-/// Checks a vault that nobody serves. Memory grows with the number of live transactions.
+/// Checks a vault that nobody serves, and changes no key file. Memory grows with the number of live
+/// transactions.
 ///
 /// # Errors
 /// When the store or the keys can't be opened at all; everything else is a finding.
 pub fn check(house: &House, root: &RootKey) -> Result<Checked, OpenError> {
     let vault = SealFile::read(&house.keys_dir)?.vault();
-    let ring = Keyring::load(&house.keys_dir, vault, root)?;
+    // The store's lock first, and a look only: a loading ends a destruction that was cut short, and
+    // one that a serving vault is in the middle of looks just like it.
     let store = house.open_store(true)?;
+    let ring = Keyring::look(&house.keys_dir, vault, root)?;
     let reader = store.reader();
     let loaded = load(reader.as_ref(), &ring)?;
     let mut checked = walk(reader.as_ref(), &ring, &loaded.head)?;

@@ -388,7 +388,7 @@ impl Serving {
         let keys = &self.gate.house().keys_dir;
         let seal = SealFile::read(keys).expect("a seal");
         let root = seal.open(&passphrase()).expect("the root key");
-        let ring = Keyring::load(keys, seal.vault(), &root).expect("a keyring");
+        let ring = Keyring::look(keys, seal.vault(), &root).expect("a keyring");
         entries::read(&self.disk.durable(), &ring)
     }
 

@@ -1,9 +1,11 @@
 //! The offline check: what opening and daily use can't see.
 
 use crate::house::*;
-use payvault::store::Store;
+use crate::model::fill;
 use payvault::store::memory::MemoryStore;
-use payvault::vault::{Checked, check_in};
+use payvault::store::sled::SledStore;
+use payvault::store::{EngineOptions, Store, StoreError};
+use payvault::vault::{Checked, OpenError, check_in};
 
 fn check(home: &Home) -> Checked {
     let store = MemoryStore::on(&home.disk);
@@ -20,6 +22,28 @@ fn a_sound_vault_has_no_findings() {
     assert_eq!(checked.findings, Vec::<String>::new());
     assert_eq!(checked.transactions, 1);
     assert!(checked.entries > 3);
+}
+
+/// A destruction of a serving vault looks from outside like one that was cut short. Ending it for
+/// that vault would leave a keyring that nothing opens.
+#[test]
+fn a_check_beside_a_serving_vault_is_refused_and_ends_no_destruction() {
+    let mut home = Home::closed();
+    let options = EngineOptions::default();
+    let mut store = SledStore::open(&home.house.db_dir(), options).expect("the store opens");
+    fill(&mut store, &home.disk.durable());
+    home.reopen_over(Box::new(store)).expect("the vault opens");
+    let wrap = home.house.keys_dir.join("wrap");
+    let mut slots = std::fs::read(&wrap).expect("the slots");
+    let free = slots.len() / 2;
+    slots[free..][..8].copy_from_slice(b"PW\x01\x01torn");
+    std::fs::write(&wrap, &slots).expect("written");
+    let refused = payvault::vault::check(&home.house, shared_root()).err();
+    assert!(
+        matches!(refused, Some(OpenError::Store(StoreError::Locked))),
+        "{refused:?}"
+    );
+    assert!(std::fs::read(&wrap).expect("the slots") == slots);
 }
 
 /// A row that was put back is sealed rightly: one use would come back with it.

@@ -359,7 +359,7 @@ fn a_destruction_has_one_entry_whenever_the_process_dies() {
     assert_eq!(pending(&home), 1);
     home.kill();
     // What the keeper does, up to the crash.
-    let mut ring = home.ring();
+    let mut ring = home.own_ring();
     let id = ring
         .list()
         .find(|key| key.name() == name)

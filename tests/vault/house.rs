@@ -313,8 +313,15 @@ impl Home {
         self.disk.order(Faults::none());
     }
 
-    /// The keyring as it lies on disk.
+    /// The keyring as it lies on disk, beside a vault that may be open.
     pub fn ring(&self) -> Keyring {
+        let seal = SealFile::read(&self.house.keys_dir).expect("a seal");
+        Keyring::look(&self.house.keys_dir, seal.vault(), &TEMPLATE.root).expect("a keyring")
+    }
+
+    /// The keyring of a vault that is closed, to change it.
+    pub fn own_ring(&self) -> Keyring {
+        assert!(self.vault.is_none(), "close it first");
         let seal = SealFile::read(&self.house.keys_dir).expect("a seal");
         Keyring::load(&self.house.keys_dir, seal.vault(), &TEMPLATE.root).expect("a keyring")
     }

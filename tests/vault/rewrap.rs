@@ -344,7 +344,7 @@ fn an_old_row_under_a_destroyed_generation_is_noticed() {
 fn keys_of_very_many_names_are_told_once_each() {
     let mut home = Home::new();
     home.kill();
-    let mut ring = home.ring();
+    let mut ring = home.own_ring();
     let now = home.house.clock.now();
     let names: Vec<KeyName> = (0..900)
         .map(|day| KeyName::Release {

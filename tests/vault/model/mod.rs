@@ -31,6 +31,7 @@ use shrink::{Part, shrink, taken, whole};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+pub use world::fill;
 
 /// Operations of one seed: a few seeds are long.
 fn steps(seed: u64) -> usize {

@@ -311,7 +311,7 @@ pub fn verified(vault: &Vault, text: Vec<u8>) -> Result<Vec<Exported>, Wrong> {
 }
 
 /// A store that holds `rows`.
-fn fill(store: &mut SledStore, rows: &Rows) {
+pub fn fill(store: &mut SledStore, rows: &Rows) {
     let id: [u8; 16] = rows[&b"I"[..]][..].try_into().expect("a round's id");
     let taken = rows
         .iter()
