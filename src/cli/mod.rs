@@ -15,6 +15,7 @@ pub mod dev;
 pub mod erasure;
 mod error;
 pub mod hold;
+mod identity;
 mod import;
 pub mod init;
 pub mod input;
