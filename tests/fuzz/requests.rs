@@ -250,6 +250,7 @@ impl World {
                     details: Some(card("123")),
                     replaces: String::new(),
                     want_receipt: false,
+                    sealed_details: String::new(),
                 };
                 let answer = self.call(Rpc::Tokenize, 0, &tokenize.encode_to_vec()).await;
                 if let Ok(tokenized) = pb::TokenizeResponse::decode(&answer.body[..]) {
