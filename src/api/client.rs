@@ -22,6 +22,9 @@ pub enum ConnectError {
     /// The address isn't `https://host:port`.
     #[error("not an address of the form https://host:port: {0}")]
     Address(String),
+    /// No certificate can be made out to this name.
+    #[error("not the name of a host: {0}")]
+    ServerName(String),
     /// No connection, or no TLS.
     #[error("can't connect: {0}")]
     Transport(#[from] tonic::transport::Error),
@@ -34,9 +37,22 @@ pub enum ConnectError {
 /// When the address is no such address, or nobody answers there with a certificate that `config`
 /// trusts.
 pub async fn connect(address: &str, config: ClientConfig) -> Result<Channel, ConnectError> {
+    connect_to(address, None, config).await
+}
+
+/// As [`connect`], where the vault's certificate is made out to `server_name` and not to the host of
+/// the address: behind a forwarded port, or where the address is a number.
+///
+/// # Errors
+/// As [`connect`], and when the name is no host's.
+pub async fn connect_to(
+    address: &str,
+    server_name: Option<&str>,
+    config: ClientConfig,
+) -> Result<Channel, ConnectError> {
     let (endpoint, host, port) = parse(address)?;
-    let name = ServerName::try_from(host.clone())
-        .map_err(|_| ConnectError::Address(address.to_owned()))?;
+    let named = server_name.unwrap_or(&host).to_owned();
+    let name = ServerName::try_from(named.clone()).map_err(|_| ConnectError::ServerName(named))?;
     let config = Arc::new(config);
     let connector = service_fn(move |_: Uri| {
         let (config, host, name) = (config.clone(), host.clone(), name.clone());

@@ -3,10 +3,16 @@
 mod admin;
 mod backup;
 mod bulk;
+#[cfg(feature = "client")]
+mod client;
+#[cfg(feature = "client")]
+mod client_retries;
 mod custodians;
 mod endings;
 mod entries;
 mod faults;
+#[cfg(feature = "client")]
+mod flaky;
 mod house;
 mod identity;
 mod last_use;
@@ -21,3 +27,5 @@ mod rotate;
 mod search;
 mod tail;
 mod wire;
+#[cfg(feature = "client")]
+mod wire_cutter;
