@@ -171,6 +171,7 @@ impl World {
             settings: Settings {
                 sites: ["nl", "us"].map(|name| (site(name), 180 * DAY_MS)).into(),
                 fingerprints: std::collections::BTreeSet::new(),
+                sealed_only: std::collections::BTreeSet::new(),
                 denials_per_minute: 10,
                 retention: payvault::api::sites::retention(),
                 key_backup_days: 30,
