@@ -227,6 +227,8 @@ pub const STREAM_ERRORS_MAX: usize = 256;
 pub const DEADLINE_MS_MAX: u64 = 30_000;
 /// How long the client library waits for one answer, unless it is told otherwise.
 pub const CLIENT_ANSWER_MS: u64 = 10_000;
+/// How long the client library keeps a collect document without asking for another.
+pub const CLIENT_COLLECT_MS_MAX: u64 = 60 * 60 * 1000;
 /// How often a client of ours sends one request at most.
 pub const CLIENT_TRIES_MAX: u32 = 16;
 /// A connection lives no longer than this (certificates are looked at again).

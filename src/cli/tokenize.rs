@@ -138,7 +138,11 @@ mod tests {
     #[test]
     fn what_is_not_sealed_is_neither_sent_nor_repeated() {
         assert_eq!(sealed_details(" pvc1.a.b\n").unwrap(), "pvc1.a.b");
-        for text in ["", "{\"card\": {\"number\": \"4242424242424242\"}}", "4242424242424242"] {
+        for text in [
+            "",
+            "{\"card\": {\"number\": \"4242424242424242\"}}",
+            "4242424242424242",
+        ] {
             let error = sealed_details(text).unwrap_err();
             assert_eq!(error.exit_code(), 2);
             assert!(!error.to_string().contains("4242"));

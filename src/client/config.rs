@@ -1,6 +1,8 @@
 //! Which vault, as whom, and with how much patience.
 
 use crate::api::retry::Retries;
+use crate::clock::Clock;
+use crate::ledger::VerifierKey;
 use crate::limits;
 use crate::secret::SecretText;
 use std::time::Duration;
@@ -17,6 +19,11 @@ pub struct Config {
     pub certificate_pem: String,
     /// Its private key, in PEM.
     pub key_pem: SecretText,
+    /// The key with which the vault's identity signs collect documents (`payvault keys identity`), for
+    /// [`Client::collect_key`](super::Client::collect_key). Have it from the vault's operators.
+    pub identity: Option<VerifierKey>,
+    /// What a collect document's time is judged by.
+    pub clock: Clock,
     /// How long a call takes at most, repetitions and pauses included.
     pub deadline: Duration,
     /// How long one try waits for its answer, at most [`limits::DEADLINE_MS_MAX`].
@@ -39,6 +46,8 @@ impl Config {
             ca_pem: ca_pem.into(),
             certificate_pem: certificate_pem.into(),
             key_pem,
+            identity: None,
+            clock: Clock::system(),
             deadline: Duration::from_millis(limits::DEADLINE_MS_MAX),
             answer_within: Duration::from_millis(limits::CLIENT_ANSWER_MS),
             retries: Retries::default(),

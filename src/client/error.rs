@@ -3,6 +3,7 @@
 use crate::api::client::ConnectError;
 use crate::api::refused::Refused;
 use crate::api::tls::TlsError;
+use crate::vault::DocumentError;
 use std::time::Duration;
 
 /// Why not. No variant repeats a card number, a token or any other value that was sent.
@@ -25,6 +26,12 @@ pub enum ClientError {
     /// with the same request id, soon or in an hour: what was done isn't done again.
     #[error("no answer: {}", .0.message)]
     Unanswered(Refused),
+    /// Collect documents can't be verified: the configuration doesn't say whose they should be.
+    #[error("the vault's identity key is not configured")]
+    NoIdentity,
+    /// The collect document isn't the vault's or not of today, or nothing was sealed with it.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
     /// The vault's answer isn't what its contract says. Client and vault may differ in version.
     #[error("the answer can't be used: {0}")]
     Answer(&'static str),
@@ -39,6 +46,14 @@ impl ClientError {
                 Some(refused.reason.as_str()).filter(|reason| !reason.is_empty())
             }
             _ => None,
+        }
+    }
+
+    /// Whether the vault just could not be asked.
+    pub(super) fn passes(&self) -> bool {
+        match self {
+            ClientError::Refused(refused) | ClientError::Unanswered(refused) => refused.passes(),
+            _ => false,
         }
     }
 

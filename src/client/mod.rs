@@ -13,6 +13,26 @@
 //!
 //! **Errors.** [`ClientError::reason`] is the stable reason of `docs/errors.md`. Decide by that.
 //!
+//! **Sealed collection.** Where the portal must not see what the customer types, an app or server
+//! seals it ([`seal`]) with the vault's collect document ([`Client::collect_key`], verified with a key
+//! that was given beforehand), and the portal hands in what it can't read
+//! ([`Client::tokenize_sealed`]):
+//!
+//! ```no_run
+//! # use payvault::client::{Client, ClientError, Details, RequestId, Suite, Tokenized, seal};
+//! # use payvault::ids::{Site, TransactionId};
+//! # async fn collect(
+//! #     portal: Client, site: Site, transaction: TransactionId, details: Details,
+//! # ) -> Result<Tokenized, ClientError> {
+//! // The portal's, with Config::identity set; its text goes to the app.
+//! let note = portal.collect_key().await?;
+//! // The app's, once it has verified the text.
+//! let sealed = seal(&note.document, site, transaction, &details, Suite::XWing)?;
+//! // The portal's again.
+//! portal.tokenize_sealed(&RequestId::random(), transaction, &sealed, None).await
+//! # }
+//! ```
+//!
 //! A portal takes a card, and a processor gets it back for what the terms say:
 //!
 //! ```no_run
@@ -70,6 +90,7 @@
 //! ```
 
 mod answers;
+mod collect;
 mod config;
 mod details;
 mod error;
@@ -80,13 +101,17 @@ pub use crate::api::client::ConnectError;
 pub use crate::api::refused::Refused;
 pub use crate::api::retry::Retries;
 pub use crate::api::tls::TlsError;
+pub use crate::keys::Suite;
+pub use crate::ledger::VerifierKey;
 pub use crate::payment::{Assurance, DetailsKind, Expiry, ExpiryState, Token, UsAccountType};
 pub use crate::policy::{Amount, Field, FieldSet, Grant, Party, Purpose};
 pub use crate::vault::command::WorkResult as Outcome;
+pub use crate::vault::{CollectDocument, DocumentError};
 pub use answers::{
     Closed, CodeStatus, Described, Fingerprint, MaskedDetails, Opened, Redeemed, Reported,
     Tokenized,
 };
+pub use collect::{CollectNote, seal, seal_at};
 pub use config::Config;
 pub use details::{Card, Details, DkAccount, Giro, Iban, SeAccount, UkAccount, UsAccount};
 pub use error::ClientError;
@@ -99,6 +124,7 @@ use crate::api::retry::repeat;
 use crate::api::{client, tls};
 use crate::ids::TransactionId;
 use crate::limits;
+use collect::Collecting;
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::transport::Channel;
@@ -109,6 +135,7 @@ use tonic::{Request, Response, Status};
 pub struct Client {
     vault: VaultServiceClient<Channel>,
     patience: Arc<Patience>,
+    collecting: Arc<Collecting>,
 }
 
 /// How long a call waits, and how often it tries.
@@ -137,6 +164,7 @@ impl Client {
                 answer_within: config.answer_within.min(bound),
                 retries: config.retries,
             }),
+            collecting: Arc::new(Collecting::new(config.identity, config.clock)),
         })
     }
 

@@ -89,7 +89,7 @@ async fn a_refusal_is_never_sent_again() {
         (Code::FailedPrecondition, "USED_UP", None),
         (Code::FailedPrecondition, "RESTORE_UNCONFIRMED", Some(1)),
         (Code::InvalidArgument, "INVALID_REQUEST", None),
-        (Code::InvalidArgument, "SEALED_DETAILS_REFUSED", None),
+        (Code::FailedPrecondition, "SEALED_DETAILS_REFUSED", None),
         (Code::AlreadyExists, "REQUEST_ID_REUSED", None),
         (Code::Unauthenticated, "PRINCIPAL_DISABLED", None),
         (Code::PermissionDenied, "ROLE_NOT_ALLOWED", None),

@@ -7,6 +7,8 @@ mod bulk;
 mod client;
 #[cfg(feature = "client")]
 mod client_retries;
+#[cfg(feature = "client")]
+mod client_sealed;
 mod custodians;
 mod endings;
 mod entries;
