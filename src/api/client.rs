@@ -37,22 +37,40 @@ pub enum ConnectError {
 /// When the address is no such address, or nobody answers there with a certificate that `config`
 /// trusts.
 pub async fn connect(address: &str, config: ClientConfig) -> Result<Channel, ConnectError> {
-    connect_to(address, None, config).await
+    let (endpoint, host, port) = parse(address)?;
+    reach(endpoint, host.clone(), port, &host, config).await
 }
 
-/// As [`connect`], where the vault's certificate is made out to `server_name` and not to the host of
-/// the address: behind a forwarded port, or where the address is a number.
+/// As [`connect`], for programs that stay. Where calls wait and nothing comes back for as long as
+/// `silence`, not even a sign of life, the connection is given up and the next call makes another. The
+/// vault's certificate is made out to `server_name`, where that isn't the host of the address.
 ///
 /// # Errors
 /// As [`connect`], and when the name is no host's.
-pub async fn connect_to(
+pub async fn connect_watched(
     address: &str,
     server_name: Option<&str>,
+    silence: Duration,
     config: ClientConfig,
 ) -> Result<Channel, ConnectError> {
     let (endpoint, host, port) = parse(address)?;
+    // Half of it until a sign is asked for, half of it to wait for one.
+    let endpoint = endpoint
+        .http2_keep_alive_interval(silence / 2)
+        .keep_alive_timeout(silence / 2);
     let named = server_name.unwrap_or(&host).to_owned();
-    let name = ServerName::try_from(named.clone()).map_err(|_| ConnectError::ServerName(named))?;
+    reach(endpoint, host, port, &named, config).await
+}
+
+async fn reach(
+    endpoint: Endpoint,
+    host: String,
+    port: u16,
+    named: &str,
+    config: ClientConfig,
+) -> Result<Channel, ConnectError> {
+    let name = ServerName::try_from(named.to_owned())
+        .map_err(|_| ConnectError::ServerName(named.to_owned()))?;
     let config = Arc::new(config);
     let connector = service_fn(move |_: Uri| {
         let (config, host, name) = (config.clone(), host.clone(), name.clone());

@@ -26,7 +26,8 @@ pub struct Config {
     pub clock: Clock,
     /// How long a call takes at most, repetitions and pauses included.
     pub deadline: Duration,
-    /// How long one try waits for its answer, at most [`limits::DEADLINE_MS_MAX`].
+    /// How long one try waits for its answer, at most [`limits::DEADLINE_MS_MAX`]. A connection on which
+    /// nothing at all comes back is given up after three quarters of it.
     pub answer_within: Duration,
     /// How often, and how long apart, a request is sent.
     pub retries: Retries,

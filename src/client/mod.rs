@@ -130,7 +130,8 @@ use std::time::Duration;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-/// One caller's connection to a vault. Cloning shares it; it is made anew by itself when it was lost.
+/// One caller's connection to a vault. Cloning shares it; it is made anew by itself when it was lost or
+/// has fallen silent.
 #[derive(Clone)]
 pub struct Client {
     vault: VaultServiceClient<Channel>,
@@ -154,14 +155,17 @@ impl Client {
     pub async fn connect(config: Config) -> Result<Client, ClientError> {
         let key_pem = config.key_pem.expose();
         let tls = tls::client_config(&config.ca_pem, &config.certificate_pem, key_pem)?;
-        let name = config.server_name.as_deref();
-        let channel = client::connect_to(&config.endpoint, name, tls).await?;
         let bound = Duration::from_millis(limits::DEADLINE_MS_MAX);
+        let answer_within = config.answer_within.min(bound);
+        // Given up before the try is, so that the next one has a connection that works.
+        let silence = answer_within.mul_f64(0.75);
+        let (at, name) = (&config.endpoint, config.server_name.as_deref());
+        let channel = client::connect_watched(at, name, silence, tls).await?;
         Ok(Client {
             vault: VaultServiceClient::new(channel),
             patience: Arc::new(Patience {
                 deadline: config.deadline,
-                answer_within: config.answer_within.min(bound),
+                answer_within,
                 retries: config.retries,
             }),
             collecting: Arc::new(Collecting::new(config.identity, config.clock)),

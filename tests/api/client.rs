@@ -448,6 +448,23 @@ async fn a_lost_answer_is_fetched_by_the_same_request_and_the_work_done_once() {
     assert_eq!(transaction.tokens.len(), 1, "made once");
 }
 
+#[tokio::test]
+async fn a_connection_that_falls_silent_is_given_up_for_another() {
+    let serving = Serving::start().await;
+    let wire = WireCutter::to(&serving.endpoint).await;
+    let mut config = config(&serving, "portal");
+    config.endpoint = wire.endpoint.clone();
+    config.answer_within = Duration::from_millis(800);
+    let portal = Client::connect(config).await.expect("a connection");
+    let transaction = open(&serving, &portal).await;
+    // Nobody says that it is broken, as when a firewall forgot it.
+    wire.lose_answers();
+    let request = RequestId::random();
+    let made = portal.tokenize(&request, transaction, &card(), None).await;
+    assert!(made.expect("a token").replayed);
+    assert_eq!(wire.accepted(), 2);
+}
+
 /// What the vault says of a transaction.
 async fn pb_transaction(
     serving: &Serving,

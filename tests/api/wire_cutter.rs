@@ -49,8 +49,12 @@ impl WireCutter {
 
     /// From now on nothing comes back on any connection that there is.
     pub fn lose_answers(&self) {
-        let accepted = self.accepted.load(Ordering::SeqCst);
-        self.losing.store(accepted, Ordering::SeqCst);
+        self.losing.store(self.accepted(), Ordering::SeqCst);
+    }
+
+    /// Connections so far.
+    pub fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
     }
 
     /// Cuts every connection. New ones are whole.
