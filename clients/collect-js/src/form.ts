@@ -164,7 +164,8 @@ export function collectForm(form: HTMLFormElement, options: FormOptions): Collec
     const { input, group } = watched;
     if (input.value.trim() === "") return;
     const problem = problemOf(watched);
-    if (problem === undefined && group) input.value = group(input.value);
+    // In groups a wrong digit is easier to find, too.
+    if (group && (problem === undefined || problem === "check_digit")) input.value = group(input.value);
     show(watched, problem);
   }
 
