@@ -26,7 +26,7 @@ install() {
 
 cd "$tree/clients/collect-js"
 install
-npm test --silent -- --test-reporter=dot
+npm test --silent
 npm run --silent build
 npm run --silent size
 echo "ok     the package for browsers passes its tests"
