@@ -341,3 +341,14 @@ pub const HOLDS_MAX: usize = 1_000;
 pub const KEY_ENTRIES_MAX: usize = 1_024;
 /// Keys that one write of the keyring marks for destruction, or destroys.
 pub const KEYS_ENDED_AT_ONCE_MAX: usize = 512;
+
+/// Characters of sealed details.
+pub const SEALED_DETAILS_CHARS_MAX: usize = 8_192;
+/// Bytes inside of sealed details, padding included …
+pub const SEALED_PLAINTEXT_BYTES_MAX: usize = 2_048;
+/// … which fills them up to a multiple of this.
+pub const SEALED_PLAINTEXT_STEP: usize = 512;
+/// How far behind the vault's a clock may be that takes a collect document on its first day.
+pub const COLLECT_CLOCK_SLACK_MS: u64 = 60 * 60 * 1000;
+/// Bytes of a collect document.
+pub const COLLECT_DOCUMENT_BYTES_MAX: usize = 4_096;

@@ -207,6 +207,7 @@ pub struct SiteSettings {
     pub log_source: Option<String>,
     pub time_zone: Option<String>,
     pub fingerprint: Option<bool>,
+    pub sealed_only: Option<bool>,
 }
 
 /// The table `uk_modulus`.
@@ -546,6 +547,9 @@ fn judge_sites(
         let fingerprint = own
             .fingerprint
             .unwrap_or(known.is_some_and(|site| site.fingerprint));
+        let sealed_only = own
+            .sealed_only
+            .unwrap_or(known.is_some_and(|site| site.sealed_only));
         bounded(
             &key(".release_days_max"),
             release_days_max,
@@ -569,6 +573,7 @@ fn judge_sites(
             SiteRules {
                 release_days_max,
                 fingerprint,
+                sealed_only,
                 log,
             },
         );

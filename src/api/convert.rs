@@ -276,8 +276,9 @@ fn grants(at: &str, asked: &[pb::Grant], violations: &mut Violations) -> Vec<Gra
 }
 
 /// Payment details and the security code. The message's strings are taken over and wiped. British
-/// accounts are checked with `uk_modulus`.
+/// accounts are checked with `uk_modulus`. `path` is the field that they came in.
 pub fn details(
+    path: &str,
     asked: Option<pb::PaymentDetails>,
     now: Timestamp,
     uk_modulus: &ModulusTables,
@@ -285,7 +286,7 @@ pub fn details(
 ) -> Option<(Details, Option<SecurityCode>)> {
     use pb::payment_details::Kind;
     let Some(kind) = asked.and_then(|details| details.kind) else {
-        violations.add("details", "must have one of the kinds of payment details");
+        violations.add(path, "must have one of the kinds of payment details");
         return None;
     };
     let secret = |text: &mut String| SecretText::new(take(text));
@@ -303,7 +304,7 @@ pub fn details(
             };
             payment::card(input, now)
                 .map(|(card, code)| (Details::Card(card), code))
-                .map_err(|problems| ("details.card", problems))
+                .map_err(|problems| (".card", problems))
         }
         Kind::Iban(mut account) => payment::iban(
             secret(&mut account.iban),
@@ -311,7 +312,7 @@ pub fn details(
             secret(&mut account.bic),
         )
         .map(|account| (Details::Iban(account), None))
-        .map_err(|problems| ("details.iban", problems)),
+        .map_err(|problems| (".iban", problems)),
         Kind::UsAccount(mut account) => payment::us_account(
             secret(&mut account.routing_number),
             secret(&mut account.account_number),
@@ -319,7 +320,7 @@ pub fn details(
             account.account_type,
         )
         .map(|account| (Details::UsAccount(account), None))
-        .map_err(|problems| ("details.us_account", problems)),
+        .map_err(|problems| (".us_account", problems)),
         Kind::UkAccount(mut account) => payment::uk_account(
             secret(&mut account.sort_code),
             secret(&mut account.account_number),
@@ -327,23 +328,23 @@ pub fn details(
             uk_modulus,
         )
         .map(|account| (Details::UkAccount(account), None))
-        .map_err(|problems| ("details.uk_account", problems)),
+        .map_err(|problems| (".uk_account", problems)),
         Kind::SeAccount(mut account) => payment::se_account(
             secret(&mut account.clearing_number),
             secret(&mut account.account_number),
             secret(&mut account.holder),
         )
         .map(|account| (Details::SeAccount(account), None))
-        .map_err(|problems| ("details.se_account", problems)),
+        .map_err(|problems| (".se_account", problems)),
         Kind::Bankgiro(mut giro) => {
             payment::bankgiro(secret(&mut giro.number), secret(&mut giro.holder))
                 .map(|giro| (Details::Bankgiro(giro), None))
-                .map_err(|problems| ("details.bankgiro", problems))
+                .map_err(|problems| (".bankgiro", problems))
         }
         Kind::Plusgiro(mut giro) => {
             payment::plusgiro(secret(&mut giro.number), secret(&mut giro.holder))
                 .map(|giro| (Details::Plusgiro(giro), None))
-                .map_err(|problems| ("details.plusgiro", problems))
+                .map_err(|problems| (".plusgiro", problems))
         }
         Kind::DkAccount(mut account) => payment::dk_account(
             secret(&mut account.reg_number),
@@ -351,12 +352,12 @@ pub fn details(
             secret(&mut account.holder),
         )
         .map(|account| (Details::DkAccount(account), None))
-        .map_err(|problems| ("details.dk_account", problems)),
+        .map_err(|problems| (".dk_account", problems)),
     };
     match read {
         Ok(read) => Some(read),
-        Err((prefix, problems)) => {
-            violations.add_problems(prefix, problems);
+        Err((kind, problems)) => {
+            violations.add_problems(&format!("{path}{kind}"), problems);
             None
         }
     }

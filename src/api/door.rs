@@ -254,15 +254,19 @@ impl Admitted {
         violations: Violations,
         transaction: Option<TransactionId>,
     ) -> Status {
-        let refused = refuse(
-            &self.vault,
-            self.caller.clone(),
-            self.rpc,
-            Denial::InvalidRequest,
+        let work = Work::Refused {
+            rpc: self.rpc,
+            denial: Denial::InvalidRequest,
             transaction,
-            self.deadline_ms,
-        )
-        .await;
+        };
+        self.invalid_as(violations, work).await
+    }
+
+    /// The same, where `work` is what becomes the entry: it may be refused for another reason first,
+    /// and then that is what the caller learns.
+    pub async fn invalid_as(&self, violations: Violations, work: Work) -> Status {
+        let asked = self.vault.ask(self.caller.clone(), work, self.deadline_ms);
+        let refused = refusal_of(asked.await);
         match refused.code() {
             tonic::Code::InvalidArgument => status::invalid(violations),
             _ => refused,
@@ -285,7 +289,11 @@ async fn refuse(
         denial,
         transaction,
     };
-    match vault.ask(caller, work, deadline_ms).await {
+    refusal_of(vault.ask(caller, work, deadline_ms).await)
+}
+
+fn refusal_of(answer: Result<Done, Refusal>) -> Status {
+    match answer {
         Err(refusal) => status::of_refusal(&refusal),
         Ok(_) => status::internal("a refusal succeeded"),
     }

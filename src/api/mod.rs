@@ -6,6 +6,7 @@ pub mod connection;
 pub mod convert;
 mod crowd;
 pub mod deadline;
+pub mod details_json;
 pub mod dev_ca;
 pub mod door;
 pub mod health;

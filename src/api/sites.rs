@@ -15,6 +15,8 @@ pub struct SiteRules {
     pub release_days_max: u32,
     /// Whether the site's portals get fingerprints.
     pub fingerprint: bool,
+    /// Whether details are taken only when they were sealed before they left the browser.
+    pub sealed_only: bool,
     /// How long entries are kept.
     pub log: Retention,
 }
@@ -80,6 +82,7 @@ pub fn defaults() -> BTreeMap<Site, SiteRules> {
             SiteRules {
                 release_days_max: RELEASE_DAYS_DEFAULT,
                 fingerprint: false,
+                sealed_only: false,
                 log,
             },
         )

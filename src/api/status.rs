@@ -191,6 +191,17 @@ pub fn of_denial(denial: Denial) -> Status {
             None,
         ),
 
+        D::SealedOnly => (
+            Code::FailedPrecondition,
+            "this site takes sealed_details only: seal them where they are typed",
+            None,
+        ),
+        D::SealedDetailsRefused => (
+            Code::FailedPrecondition,
+            "the sealed details can't be used: fetch GetCollectKey's document anew and have them sealed again for this transaction",
+            None,
+        ),
+
         D::RequestIdReused => (
             Code::AlreadyExists,
             "this request_id was used with another body: make a new one for new work",

@@ -176,6 +176,12 @@ pub fn house(config: &Config, clock: Clock) -> House {
                 .filter(|(_, rules)| rules.fingerprint)
                 .map(|(site, _)| *site)
                 .collect(),
+            sealed_only: config
+                .sites
+                .iter()
+                .filter(|(_, rules)| rules.sealed_only)
+                .map(|(site, _)| *site)
+                .collect(),
             denials_per_minute: limits::DENIALS_PER_MINUTE,
             retention: config
                 .sites

@@ -71,6 +71,7 @@ pub async fn run(args: TokenizeArgs, output: Output) -> Result<(), CliError> {
         details: Some(details::read()?),
         replaces,
         want_receipt,
+        sealed_details: String::new(),
     };
     let client = connection.open().await?;
     let answer = patiently(request, |request| {

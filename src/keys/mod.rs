@@ -15,6 +15,7 @@ mod anchor;
 mod argon;
 mod backup;
 mod cipher;
+mod collect;
 mod ending;
 mod envelope;
 mod error;
@@ -44,6 +45,9 @@ mod wrap;
 pub use anchor::RestsOn;
 pub use argon::Argon2Cost;
 pub use backup::BackupKey;
+pub use collect::{
+    Bound, CollectKey, CollectKeyId, Encapsulation, SealError, SealedDetails, Suite, seal_details,
+};
 pub use ending::{Ending, KeyNote};
 pub use envelope::{EnvelopeError, Kind, Place, SEAL_NAME_BYTES, Sealed, seal_key, seal_name};
 pub use error::{KeyError, PinTries};

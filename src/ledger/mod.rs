@@ -43,7 +43,7 @@ pub use filter::{Filter, Miss};
 pub use hash::{Hash, from_base64, to_base64};
 pub use key::VerifierKey;
 pub use leaf::{Facet, Leaf, Opened, commitment, facets_digest, leaf_hash, salts, seal_content};
-pub use note::Note;
+pub use note::{Note, sign as sign_note};
 pub use page::{Page, PageEntry, PageRow, encode_pages};
 pub use receipt::Receipt;
 pub use recorded::Recorded;

@@ -102,7 +102,7 @@ impl<'a> SignatureLine<'a> {
 /// # Errors
 /// When the text does not end with a newline or has a control character, or the name cannot stand
 /// in a signature line.
-pub(super) fn sign(text: &str, name: &str, key: &SigningKey) -> Result<String, NoteFault> {
+pub fn sign(text: &str, name: &str, key: &SigningKey) -> Result<String, NoteFault> {
     if !text.ends_with('\n') || text.bytes().any(|b| b < 0x20 && b != b'\n') {
         return Err(NoteFault::Malformed("its text is not lines of text"));
     }

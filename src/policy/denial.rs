@@ -61,6 +61,11 @@ pub enum Denial {
     TransactionFull,
     /// The request id came before with another body.
     RequestIdReused,
+    /// The site takes details only when they were sealed before they left the browser.
+    SealedOnly,
+    /// Sealed details that are another transaction's, were used before, came after their time, or
+    /// are damaged.
+    SealedDetailsRefused,
 
     /// The certificate's identity belongs to another principal.
     CredentialTaken,
@@ -145,6 +150,8 @@ impl Denial {
             Denial::TooManyTokens => "TOO_MANY_TOKENS",
             Denial::TransactionFull => "TRANSACTION_FULL",
             Denial::RequestIdReused => "REQUEST_ID_REUSED",
+            Denial::SealedOnly => "SEALED_ONLY",
+            Denial::SealedDetailsRefused => "SEALED_DETAILS_REFUSED",
             Denial::CredentialTaken => "CREDENTIAL_TAKEN",
             Denial::NameTaken => "NAME_TAKEN",
             Denial::UnknownPrincipal => "UNKNOWN_PRINCIPAL",

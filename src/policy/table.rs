@@ -99,6 +99,8 @@ pub const fn rule(rpc: Rpc) -> Rule {
         Rpc::CloseTransaction => tied(&[Portal], Needs::Owner, ANY, false),
 
         // Checkpoints and proofs say nothing about entries; machines need no session for them.
+        // What is handed out is public, and no more than a public key.
+        Rpc::GetCollectKey => tied(ENROLLED, Needs::Nothing, ANY, false),
         Rpc::GetCheckpoint | Rpc::GetConsistencyProof => tied(ENROLLED, Needs::Nothing, ANY, false),
         // A receipt opens an entry: people need both factors.
         Rpc::GetReceipt => human(ENROLLED),

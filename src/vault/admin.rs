@@ -448,6 +448,12 @@ impl Batch<'_> {
                     entry: self.next_index(),
                 });
             }
+            // Its key was made before the round.
+            Note::CollectKey => {
+                return Ok(Done::Noted {
+                    entry: self.next_index(),
+                });
+            }
             Note::Sweep(gone) => {
                 self.sweep(gone);
                 return Ok(Done::Noted {

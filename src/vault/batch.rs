@@ -15,7 +15,7 @@ use super::redeem::Wanted;
 use super::registry::Registry;
 use super::rows::Row;
 use super::state::TransactionState;
-use super::tokenize::HandedIn;
+use super::tokenize::{Given, HandedIn};
 use super::withheld::Withheld;
 use crate::clock::Timestamp;
 use crate::ids::{Site, TransactionId};
@@ -101,6 +101,7 @@ pub(super) struct Batch<'a> {
     pub head: &'a Head,
     pub sites: &'a BTreeMap<Site, u64>,
     pub fingerprints: &'a BTreeSet<Site>,
+    pub sealed_only: &'a BTreeSet<Site>,
     pub codes: &'a SecurityCodes,
     pub floods: &'a mut Floods,
     pub rates: &'a mut ReleaseRates,
@@ -138,6 +139,7 @@ pub(super) struct Surroundings<'a> {
     pub head: &'a Head,
     pub sites: &'a BTreeMap<Site, u64>,
     pub fingerprints: &'a BTreeSet<Site>,
+    pub sealed_only: &'a BTreeSet<Site>,
     pub codes: &'a SecurityCodes,
     pub floods: &'a mut Floods,
     pub rates: &'a mut ReleaseRates,
@@ -164,6 +166,7 @@ impl<'a> Batch<'a> {
             head: around.head,
             sites: around.sites,
             fingerprints: around.fingerprints,
+            sealed_only: around.sealed_only,
             codes: around.codes,
             floods: around.floods,
             rates: around.rates,
@@ -219,8 +222,19 @@ impl<'a> Batch<'a> {
                 replaces,
             } => {
                 let given = HandedIn {
-                    details,
-                    code: code.as_ref(),
+                    what: Given::Clear(details, code.as_ref()),
+                    replaces: replaces.as_ref(),
+                };
+                self.tokenize(caller, request, *transaction, &given, entry)
+            }
+            Work::TokenizeSealed {
+                request,
+                transaction,
+                sealed,
+                replaces,
+            } => {
+                let given = HandedIn {
+                    what: Given::Sealed(sealed),
                     replaces: replaces.as_ref(),
                 };
                 self.tokenize(caller, request, *transaction, &given, entry)

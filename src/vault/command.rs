@@ -1,11 +1,12 @@
 //! What the one door takes in and gives out. Every change and every release is an [`Ask`].
 
+use super::collect::Amiss;
 use super::epochs::ClosedEpoch;
 use super::erase::{Erasure, ErasureRequest};
 use super::hold::HoldRequest;
 use crate::clock::Timestamp;
-use crate::ids::{ActionId, HoldId, PrincipalId, TransactionId};
-use crate::keys::{Fingerprint, KeyId, KeyName, Tries};
+use crate::ids::{ActionId, HoldId, PrincipalId, Site, TransactionId};
+use crate::keys::{Encapsulation, Fingerprint, KeyId, KeyName, Tries};
 use crate::payment::{Details, Masked, SecurityCode, Token};
 use crate::policy::{Allowance, AllowanceKey, Denial, FieldSet, Principal, Purpose, Rpc, Terms};
 use std::sync::Arc;
@@ -79,6 +80,52 @@ impl WorkResult {
     }
 }
 
+/// What a portal hands in that can't read it itself.
+pub enum SealedIn {
+    /// It opened.
+    Opened(OpenedIn),
+    /// It gives no details.
+    Amiss {
+        /// Digest of the text, by which a retry is recognised all the same.
+        text: [u8; 32],
+        /// Why.
+        why: Amiss,
+    },
+    /// It opened, and what is inside is not valid: only who opened the transaction is told what.
+    Invalid {
+        /// Digest of the text.
+        text: [u8; 32],
+    },
+    /// Details in clear, at a site of the portal's that takes sealed ones only: they were not read.
+    Unread,
+}
+
+impl SealedIn {
+    /// Digest of the text; none of what wasn't read.
+    pub(super) fn text(&self) -> Option<&[u8; 32]> {
+        match self {
+            SealedIn::Opened(OpenedIn { text, .. })
+            | SealedIn::Amiss { text, .. }
+            | SealedIn::Invalid { text } => Some(text),
+            SealedIn::Unread => None,
+        }
+    }
+}
+
+/// Sealed details, opened and valid.
+pub struct OpenedIn {
+    /// Digest of the text.
+    pub text: [u8; 32],
+    /// The site that they were sealed for.
+    pub site: Site,
+    /// What their use is known by.
+    pub encapsulation: Encapsulation,
+    /// The details.
+    pub details: Details,
+    /// The security code, if any.
+    pub code: Option<SecurityCode>,
+}
+
 /// A command.
 pub enum Work {
     /// `OpenTransaction`.
@@ -103,6 +150,17 @@ pub enum Work {
         details: Box<Details>,
         /// The security code, if any.
         code: Option<SecurityCode>,
+        /// The token that is replaced, if any.
+        replaces: Option<Token>,
+    },
+    /// `Tokenize` of details that came sealed, or that were not read.
+    TokenizeSealed {
+        /// For retries.
+        request: RequestId,
+        /// The transaction.
+        transaction: TransactionId,
+        /// What came.
+        sealed: Box<SealedIn>,
         /// The token that is replaced, if any.
         replaces: Option<Token>,
     },
@@ -249,6 +307,8 @@ pub enum Admin {
 pub enum Note {
     /// Once a second: housekeeping.
     Tick,
+    /// A portal asks for the day's collect key, which isn't there yet.
+    CollectKey,
     /// Rows of erased transactions are taken away.
     Sweep(Vec<TransactionId>),
     /// Held transactions, and the keys that they go under.

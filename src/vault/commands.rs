@@ -14,7 +14,7 @@ pub(super) fn event_of(work: &Work) -> Event {
     match work {
         Work::Open { .. } => Event::TransactionOpened,
         Work::Get { .. } => Event::TransactionRead,
-        Work::Tokenize { .. } => Event::Tokenized,
+        Work::Tokenize { .. } | Work::TokenizeSealed { .. } => Event::Tokenized,
         Work::Redeem { .. } => Event::Redeemed,
         Work::Report { .. } => Event::OutcomeReported,
         Work::Describe { .. } => Event::TokenDescribed,
@@ -58,7 +58,9 @@ pub(super) fn event_of(work: &Work) -> Event {
             Note::BackupEnded { .. } => Event::BackupEnded,
             Note::EpochOpened(_) => Event::EpochOpened,
             Note::Handshakes(_) => Event::HandshakesRefused,
-            Note::Tick | Note::Sweep(_) | Note::MoveHeld(_) => Event::DenialsSummed,
+            Note::Tick | Note::CollectKey | Note::Sweep(_) | Note::MoveHeld(_) => {
+                Event::DenialsSummed
+            }
         },
     }
 }
@@ -68,7 +70,7 @@ const fn event_of_rpc(rpc: Rpc) -> Event {
     match rpc {
         Rpc::OpenTransaction => Event::TransactionOpened,
         Rpc::GetTransaction => Event::TransactionRead,
-        Rpc::Tokenize | Rpc::TokenizeStream => Event::Tokenized,
+        Rpc::Tokenize | Rpc::TokenizeStream | Rpc::GetCollectKey => Event::Tokenized,
         Rpc::Redeem | Rpc::RedeemStream => Event::Redeemed,
         Rpc::ReportOutcome => Event::OutcomeReported,
         Rpc::DescribeToken => Event::TokenDescribed,
@@ -114,6 +116,7 @@ pub(super) fn transactions_of(ask: &Ask, ring: &Keyring, now: Timestamp) -> Vec<
         }
         Work::Get { transaction }
         | Work::Tokenize { transaction, .. }
+        | Work::TokenizeSealed { transaction, .. }
         | Work::Redeem { transaction, .. }
         | Work::Report { transaction, .. }
         | Work::Describe { transaction, .. }
@@ -150,6 +153,7 @@ pub(super) fn bucket_of(
     let terms = match &ask.work {
         Work::Open { terms, .. } => terms,
         Work::Backup { .. } => return Some(KeyName::Backup),
+        Work::Note(Note::CollectKey) => return Some(KeyName::Collect { day: now.day() }),
         _ => return None,
     };
     let principal = registry.principal(ask.caller.id()?)?;

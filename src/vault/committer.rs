@@ -8,6 +8,7 @@
 use super::alarms::{Alarm, Alarms};
 use super::batch::{Batch, Effect, No, Surroundings, log_bucket};
 use super::codes::SecurityCodes;
+use super::collect::Collecting;
 use super::command::{Ask, Caller, Done, Note, Refusal, Rewrap, Work};
 use super::commands::{bucket_of, transactions_of};
 use super::delivery::Delivery;
@@ -58,6 +59,19 @@ pub struct Shared {
     pub tee: Arc<Tee>,
     /// By how many milliseconds wall time is off, while it is suspect.
     pub clock_off: Arc<ArcSwapOption<i64>>,
+    /// What opens sealed details; nothing before a portal asked for a key, and once the vault is
+    /// closed.
+    pub collecting: Arc<ArcSwapOption<Collecting>>,
+}
+
+impl Shared {
+    /// Lays beside the keyring what opens sealed details now.
+    pub(super) fn publish_collecting(&self, now: Timestamp) {
+        let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
+        let collecting = Collecting::of(&ring, now).map(Arc::new);
+        drop(ring);
+        self.collecting.store(collecting);
+    }
 }
 
 /// What the committer is told about the house.
@@ -67,6 +81,8 @@ pub struct Settings {
     pub sites: std::collections::BTreeMap<Site, u64>,
     /// Those of them whose portals get fingerprints.
     pub fingerprints: BTreeSet<Site>,
+    /// Those that take details only when they were sealed before they left the browser.
+    pub sealed_only: BTreeSet<Site>,
     /// Denials a minute and principal that get an entry each.
     pub denials_per_minute: u32,
     /// How long each site keeps its log.
@@ -299,6 +315,7 @@ impl Committer {
             head: &self.head,
             sites: &self.settings.sites,
             fingerprints: &self.settings.fingerprints,
+            sealed_only: &self.settings.sealed_only,
             codes: &self.codes,
             floods: &mut self.floods,
             rates: &mut self.rates,
@@ -575,7 +592,14 @@ impl Committer {
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         match ring.ensure(&names, now) {
-            Ok(_) => Ok(()),
+            Ok(made) => {
+                drop(ring);
+                let collects = |name: &KeyName| matches!(name, KeyName::Collect { .. });
+                if made.iter().any(collects) {
+                    self.shared.publish_collecting(now);
+                }
+                Ok(())
+            }
             Err(error) => {
                 tracing::error!(alarm = "keyring", %error, "a key can't be made");
                 Err(Failed::Refuse(Refusal::Unavailable("a key can't be made")))

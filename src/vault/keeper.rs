@@ -242,6 +242,8 @@ impl Committer {
             .unwrap_or_else(PoisonError::into_inner);
         match ring.destroy_counted(&due, now) {
             Ok(()) => {
+                drop(ring);
+                self.shared.publish_collecting(now);
                 for (id, _) in due {
                     if self.keeper.counted.remove(&id).is_some() {
                         self.keeper.sweep = Some(first_row());

@@ -10,6 +10,7 @@ pub mod backup;
 mod batch;
 mod check;
 mod codes;
+mod collect;
 pub mod command;
 mod commands;
 pub mod committer;
@@ -57,6 +58,7 @@ mod watchdog;
 mod withheld;
 
 pub use check::{Checked, check, check_in};
+pub use collect::{Amiss, CollectDocument, Collecting, DocumentError, Unsealed, identity_name};
 pub use committer::Settings;
 pub use epochs::ClosedEpoch;
 pub use erase::{Erasure, ErasureRequest};
@@ -79,11 +81,11 @@ pub use tail::{Tailed, TailedPiece};
 pub use together::Answers;
 
 use crate::clock::{Beats, Clock};
-use crate::ids::{PrincipalId, VaultId};
-use crate::keys::Keyring;
+use crate::ids::{PrincipalId, Site, TransactionId, VaultId};
+use crate::keys::{KeyName, Keyring, Sealed};
 use crate::ledger::VerifierKey;
 use crate::limits;
-use crate::policy::Denial;
+use crate::policy::{Denial, Principal};
 use crate::secret::SecretText;
 use crate::store::Reader;
 use command::{Admin, Ask, Caller, Done, Note, Refusal, Work};
@@ -105,7 +107,8 @@ pub struct Vault {
     publisher: Publisher,
     reader: Arc<dyn Reader>,
     clock: Clock,
-    retention: std::collections::BTreeMap<crate::ids::Site, Retention>,
+    retention: std::collections::BTreeMap<Site, Retention>,
+    sealed_only: std::collections::BTreeSet<Site>,
     /// Gone once the vault is closed.
     signing: Mutex<Option<Box<SigningKey>>>,
     closed: AtomicBool,
@@ -166,6 +169,7 @@ impl Vault {
             reader,
             clock: house.clock.clone(),
             retention: house.settings.retention.clone(),
+            sealed_only: house.settings.sealed_only.clone(),
             signing: Mutex::new(Some(signing)),
             closed: AtomicBool::new(false),
             verifier,
@@ -247,6 +251,58 @@ impl Vault {
             beats.next().await;
         }
         answer
+    }
+
+    /// What opens sealed details; nothing before a portal asked for a collect key, and once the
+    /// vault is closed.
+    pub fn collecting(&self) -> Option<Arc<Collecting>> {
+        self.shared.collecting.load_full()
+    }
+
+    /// Whether details in clear are not even read: the transaction's site takes sealed ones only. Of
+    /// a portal all of whose sites do, no transaction is looked at.
+    pub fn takes_sealed_only(&self, portal: &Principal, transaction: TransactionId) -> bool {
+        let only = |site: &Site| self.sealed_only.contains(site);
+        if !portal.sites.iter().any(only) {
+            return false;
+        }
+        portal.sites.iter().all(only) || self.site_of(transaction).is_some_and(|site| only(&site))
+    }
+
+    /// A transaction's site, by the key that its row names; the row is not opened.
+    fn site_of(&self, transaction: TransactionId) -> Option<Site> {
+        let rows = self.reader.get_many(&[rows::transaction_key(transaction)]);
+        let row = rows.ok()?.pop().flatten()?;
+        let sealed = Sealed::from_stored(row).ok()?;
+        match self.ring().name_of(sealed.key_id())? {
+            KeyName::Release { site, .. } | KeyName::Hold { site, .. } => Some(site),
+            _ => None,
+        }
+    }
+
+    /// Today's collect document, and what it is verified with. The first of a day makes the day's
+    /// key.
+    ///
+    /// # Errors
+    /// When the key can't be made, or the vault is closed.
+    pub async fn collect_document(
+        &self,
+        deadline_ms: u64,
+    ) -> Result<(Arc<str>, VerifierKey), Refusal> {
+        let found = |collecting: &Collecting, day| {
+            let document = collecting.document(day)?;
+            Some((Arc::clone(document), collecting.verifier().clone()))
+        };
+        let day = self.clock.now().day();
+        if let Some(given) = self.collecting().and_then(|known| found(&known, day)) {
+            return Ok(given);
+        }
+        let work = Work::Note(Note::CollectKey);
+        self.ask_at_once(Caller::vault(), work, deadline_ms).await?;
+        // The day by which the key was made is the ledger's: a clock that jumped is not followed.
+        let known = self.collecting().ok_or(Refusal::Sealed)?;
+        let newest = known.newest_day().and_then(|day| found(&known, day));
+        newest.ok_or(Refusal::Unavailable("there is no collect key"))
     }
 
     /// For tests only: what the beat hides.
@@ -392,6 +448,7 @@ impl Vault {
             tracing::error!(alarm = "panic", "the publisher ended with a panic");
         }
         // A slow reader may hold on to this handle for long; the keys go now.
+        self.shared.collecting.store(None);
         self.shared
             .ring
             .write()

@@ -338,6 +338,7 @@ pub(super) fn run_inline(committer: &mut Committer, work: Work) -> Result<Done, 
 
 pub(super) fn share(ring: Keyring, loaded: &Loaded) -> Shared {
     Shared {
+        collecting: Arc::default(),
         ring: Arc::new(RwLock::new(ring)),
         tree: Arc::new(RwLock::new(loaded.tree.clone())),
         registry: Arc::new(ArcSwap::from_pointee(loaded.registry.clone())),
@@ -528,6 +529,7 @@ pub fn open_in(
     let (publisher, publishing) = Publisher::start(press).map_err(io)?;
     publisher.offer(Arc::new(loaded.head.clone()));
     let shared = share(ring, &loaded);
+    shared.publish_collecting(house.clock.now());
     let store_name = store.name();
     let mut committer = Committer::new(
         store,

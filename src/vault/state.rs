@@ -4,7 +4,7 @@
 use crate::clock::Timestamp;
 use crate::codec::{Malformed, Reader, Writer};
 use crate::ids::{PrincipalId, Site};
-use crate::keys::KeyName;
+use crate::keys::{Encapsulation, KeyName};
 use crate::limits;
 use crate::payment::{Assurance, DetailsKind, Expiry, Masked, Selector, Token};
 use crate::policy::{Grant, Purpose, Standing, Terms};
@@ -47,6 +47,8 @@ pub struct TokenState {
     pub revoked: bool,
     /// What became of the security code.
     pub code: CodeMark,
+    /// What the use of its sealed details is known by, when they came sealed.
+    pub encapsulation: Option<Encapsulation>,
     /// What may be shown.
     pub masked: Masked,
     /// The inner record: opens only with the token.
@@ -248,7 +250,7 @@ impl TransactionState {
                 .u64(token.created_at.0)
                 .u8(u8::from(token.revoked))
                 .u8(token.code as u8)
-                .raw(kind_and_more(&token.masked).as_slice())
+                .raw(kind_and_more(&token.masked, token.encapsulation).as_slice())
                 .str(&token.masked.number)
                 .str(&token.masked.brand)
                 .str(&token.masked.country)
@@ -326,15 +328,19 @@ impl TransactionState {
 /// Added to the kind's byte when assurance and bank follow: where both are what they are for a
 /// card, the bytes are as they were before there were others.
 const MORE: u8 = 128;
+/// Added when the encapsulation of sealed details follows.
+const SEALED: u8 = 64;
 
-fn kind_and_more(masked: &Masked) -> Writer {
-    let mut w = Writer::with_capacity(64);
-    if masked.assurance == Assurance::Checked && masked.bank.is_empty() {
-        w.u8(masked.kind.as_u8());
-    } else {
-        w.u8(masked.kind.as_u8() | MORE)
-            .u8(masked.assurance.as_u8())
-            .str(&masked.bank);
+fn kind_and_more(masked: &Masked, sealed: Option<Encapsulation>) -> Writer {
+    let mut w = Writer::with_capacity(80);
+    let more = masked.assurance != Assurance::Checked || !masked.bank.is_empty();
+    let flags = if more { MORE } else { 0 } | sealed.map_or(0, |_| SEALED);
+    w.u8(masked.kind.as_u8() | flags);
+    if more {
+        w.u8(masked.assurance.as_u8()).str(&masked.bank);
+    }
+    if let Some(Encapsulation(of)) = sealed {
+        w.raw(&of);
     }
     w
 }
@@ -351,7 +357,7 @@ fn decode_token(r: &mut Reader<'_>) -> Result<TokenState, Malformed> {
         _ => return Err(Malformed::new("token: unknown code mark")),
     };
     let byte = r.u8()?;
-    let kind = DetailsKind::from_u8(byte & !MORE)?;
+    let kind = DetailsKind::from_u8(byte & !(MORE | SEALED))?;
     let (assurance, bank) = match byte & MORE {
         0 => (Assurance::Checked, String::new()),
         _ => (Assurance::from_u8(r.u8()?)?, r.str()?.to_owned()),
@@ -359,6 +365,10 @@ fn decode_token(r: &mut Reader<'_>) -> Result<TokenState, Malformed> {
     if byte & MORE != 0 && assurance == Assurance::Checked && bank.is_empty() {
         return Err(Malformed::new("token: nothing more to say, but said"));
     }
+    let encapsulation = match byte & SEALED {
+        0 => None,
+        _ => Some(Encapsulation(r.array()?)),
+    };
     let number = r.str()?.to_owned();
     let brand = r.str()?.to_owned();
     let country = r.str()?.to_owned();
@@ -382,6 +392,7 @@ fn decode_token(r: &mut Reader<'_>) -> Result<TokenState, Malformed> {
         created_at,
         revoked,
         code,
+        encapsulation,
         masked: Masked {
             kind,
             number,
@@ -415,7 +426,8 @@ mod tests {
         let token = decode_token(&mut r).ok()?;
         r.end().ok()?;
         let masked = token.masked;
-        assert_eq!(kind_and_more(&masked).as_slice(), kind, "one spelling");
+        let again = kind_and_more(&masked, token.encapsulation);
+        assert_eq!(again.as_slice(), kind, "one spelling");
         Some((masked.kind, masked.assurance, masked.bank))
     }
 
@@ -425,6 +437,30 @@ mod tests {
             let expected = Some((kind, Assurance::Checked, String::new()));
             assert_eq!(read(&[kind.as_u8()]), expected);
         }
+    }
+
+    #[test]
+    fn an_encapsulation_is_read_where_the_kind_says_that_it_follows() {
+        let encapsulation = |kind: &[u8]| {
+            let bytes = token(kind);
+            let mut r = Reader::new(&bytes);
+            let token = decode_token(&mut r).ok()?;
+            r.end().ok()?;
+            let again = kind_and_more(&token.masked, token.encapsulation);
+            assert_eq!(again.as_slice(), kind, "one spelling");
+            token.encapsulation
+        };
+        assert_eq!(encapsulation(&[1]), None);
+        let own = Some(Encapsulation([5; 16]));
+        assert_eq!(encapsulation(&[&[65][..], &[5; 16]].concat()), own);
+        let mut w = Writer::with_capacity(64);
+        w.u8(196).u8(2).str("990101").raw(&[5; 16]);
+        assert_eq!(encapsulation(w.as_slice()), own);
+        assert_eq!(
+            encapsulation(&[&[64][..], &[5; 16]].concat()),
+            None,
+            "no kind"
+        );
     }
 
     #[test]

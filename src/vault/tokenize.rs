@@ -1,42 +1,112 @@
 //! Swapping details for a token.
 
 use super::batch::{Act, Batch, Effect, No};
-use super::command::{Caller, Done, RequestId};
+use super::collect::Amiss;
+use super::command::{Caller, Done, RequestId, SealedIn};
 use super::fingerprint;
 use super::requests::Retry;
 use super::state::{CodeMark, TokenState, TransactionState};
 use crate::codec::Writer;
 use crate::ids::TransactionId;
-use crate::keys::seal_record;
+use crate::keys::{Encapsulation, seal_record};
 use crate::ledger::Entry;
 use crate::limits;
 use crate::payment::{Details, SecurityCode, Token};
 use crate::policy::{Denial, Rpc, judge};
 use sha2::{Digest, Sha256};
 
-/// Bytes of a token in its row besides the record: fixed fields, masked number, brand, country, bank.
-const TOKEN_BYTES: usize = 160;
+/// Bytes of a token in its row besides the record: fixed fields, encapsulation, masked number, brand,
+/// country, bank.
+const TOKEN_BYTES: usize = 176;
 
 /// What a portal hands in.
 pub(super) struct HandedIn<'a> {
-    pub details: &'a Details,
-    pub code: Option<&'a SecurityCode>,
+    pub what: Given<'a>,
     pub replaces: Option<&'a Token>,
 }
 
-impl HandedIn<'_> {
-    /// Digest of what was asked, the security code left out.
-    fn body(&self) -> [u8; 32] {
+/// The details, as they came.
+pub(super) enum Given<'a> {
+    Clear(&'a Details, Option<&'a SecurityCode>),
+    Sealed(&'a SealedIn),
+}
+
+impl<'a> HandedIn<'a> {
+    /// Digest of what was asked, the security code left out; nothing when it wasn't read. Of sealed
+    /// details it is the text's: a retry is recognised when they don't open any more.
+    fn body(&self) -> Option<[u8; 32]> {
         let mut w = Writer::with_capacity(1_024);
-        w.raw(b"payvault tokenize body v1")
-            .bytes(&self.details.encode());
+        match &self.what {
+            Given::Clear(details, _) => {
+                w.raw(b"payvault tokenize body v1").bytes(&details.encode())
+            }
+            Given::Sealed(sealed) => w
+                .raw(b"payvault tokenize sealed body v1")
+                .raw(sealed.text()?),
+        };
         match self.replaces {
             None => w.u8(0),
             Some(token) => w.u8(1).raw(&token.parts()[..]),
         };
-        Sha256::digest(w.as_slice()).into()
+        Some(Sha256::digest(w.as_slice()).into())
+    }
+
+    /// The details, when they could be read.
+    fn details(&self) -> Option<&'a Details> {
+        match self.what {
+            Given::Clear(details, _) => Some(details),
+            Given::Sealed(SealedIn::Opened(opened)) => Some(&opened.details),
+            Given::Sealed(_) => None,
+        }
     }
 }
+
+/// Details that a token may be made of.
+struct Taken<'a> {
+    details: &'a Details,
+    code: Option<&'a SecurityCode>,
+    encapsulation: Option<Encapsulation>,
+}
+
+/// What may become a token of this transaction, once.
+fn take<'a>(
+    given: &HandedIn<'a>,
+    state: &TransactionState,
+    entry: &mut Entry,
+) -> Result<Taken<'a>, No> {
+    let mut refused = |why: Amiss| {
+        entry.detail.insert(SEALED, why.as_str().to_owned());
+        No::from(Denial::SealedDetailsRefused)
+    };
+    match given.what {
+        Given::Clear(details, code) => Ok(Taken {
+            details,
+            code,
+            encapsulation: None,
+        }),
+        Given::Sealed(SealedIn::Unread) => Err(Denial::SealedOnly.into()),
+        Given::Sealed(SealedIn::Invalid { .. }) => Err(Denial::InvalidRequest.into()),
+        Given::Sealed(SealedIn::Amiss { why, .. }) => Err(refused(*why)),
+        Given::Sealed(SealedIn::Opened(opened)) => {
+            if opened.site != state.site() {
+                return Err(refused(Amiss::DoesNotOpen));
+            }
+            let own = Some(opened.encapsulation);
+            if state.tokens.iter().any(|token| token.encapsulation == own) {
+                return Err(refused(Amiss::UsedBefore));
+            }
+            entry.detail.insert(SEALED, "opened".to_owned());
+            Ok(Taken {
+                details: &opened.details,
+                code: opened.code.as_ref(),
+                encapsulation: own,
+            })
+        }
+    }
+}
+
+/// The member of an entry's detail that says what became of sealed details.
+const SEALED: &str = "sealed";
 
 impl Batch<'_> {
     /// `Tokenize`. The record is sealed under the token's own secret, which is stored nowhere.
@@ -50,12 +120,16 @@ impl Batch<'_> {
     ) -> Result<Done, No> {
         let principal = self.admit(caller, Rpc::Tokenize)?;
         self.on(id, entry, |batch, state, entry| {
-            let body = given.body();
             // Strangers learn nothing, not even that a request id was used.
             if crate::policy::relation(principal.id, &state.terms) != crate::policy::Relation::Owner
             {
                 return Err(Denial::NotOwner.into());
             }
+            let in_clear = matches!(given.what, Given::Clear(..));
+            if in_clear && batch.sealed_only.contains(&state.site()) {
+                return Err(Denial::SealedOnly.into());
+            }
+            let body = given.body().ok_or(Denial::SealedOnly)?;
             let retry = batch.retry(
                 state,
                 id,
@@ -73,7 +147,11 @@ impl Batch<'_> {
                     let token = Token::from_parts(parts);
                     let index = state.find(&token).ok_or(Denial::UnknownToken)?;
                     // The same details were handed in again; the entry of the success says it.
-                    let fingerprint = batch.fingerprint_of(state.site(), given.details)?;
+                    let details = given.details();
+                    let fingerprint = match details {
+                        Some(details) => batch.fingerprint_of(state.site(), details)?,
+                        None => None,
+                    };
                     return Ok(Act::Seen(Done::Tokenized {
                         fingerprint,
                         masked: state.tokens[index].masked.clone(),
@@ -98,12 +176,13 @@ impl Batch<'_> {
             if state.tokens.len() >= limits::TOKENS_PER_TRANSACTION_MAX {
                 return Err(Denial::TooManyTokens.into());
             }
-            if given.code.is_some() && !batch.codes.has_room() {
+            let taken = take(given, state, entry)?;
+            if taken.code.is_some() && !batch.codes.has_room() {
                 return Err(Denial::TooMany.into());
             }
             let token = Token::random();
-            let made = batch.make(state, id, given, &token)?;
-            let fingerprint = batch.fingerprint_of(state.site(), given.details)?;
+            let made = batch.make(state, id, &taken, &token)?;
+            let fingerprint = batch.fingerprint_of(state.site(), taken.details)?;
             if !state.reserve(TOKEN_BYTES + made.record.len()) {
                 return Err(Denial::TransactionFull.into());
             }
@@ -117,7 +196,7 @@ impl Batch<'_> {
                 let old = super::batch::reference_of(&state.tokens[old]);
                 entry.detail.insert("replaces", old.to_string());
             }
-            if let Some(code) = given.code {
+            if let Some(code) = taken.code {
                 batch
                     .effects
                     .push(Effect::TakeIn(made.selector, code.duplicate()));
@@ -145,7 +224,7 @@ impl Batch<'_> {
         &self,
         state: &TransactionState,
         id: TransactionId,
-        given: &HandedIn<'_>,
+        taken: &Taken<'_>,
         token: &Token,
     ) -> Result<TokenState, No> {
         let selector = token.selector();
@@ -156,18 +235,19 @@ impl Batch<'_> {
             &selector.0,
             &state.terms_digest,
             token.secret(),
-            &given.details.encode(),
+            &taken.details.encode(),
         )?;
         Ok(TokenState {
             selector: selector.0,
             secret_hash: token.secret_hash(),
             created_at: self.now,
             revoked: false,
-            code: match given.code {
+            code: match taken.code {
                 None => CodeMark::None,
                 Some(_) => CodeMark::Given,
             },
-            masked: given.details.mask(),
+            encapsulation: taken.encapsulation,
+            masked: taken.details.mask(),
             record,
             used: Vec::new(),
         })

@@ -52,6 +52,7 @@ fn request(transaction: &str) -> pb::TokenizeRequest {
         details: Some(card()),
         replaces: String::new(),
         want_receipt: false,
+        sealed_details: String::new(),
     }
 }
 

@@ -181,6 +181,7 @@ async fn whatever_fails_at_the_commit_nothing_leaves_and_a_retry_succeeds_once()
             details: Some(card()),
             replaces: String::new(),
             want_receipt: false,
+            sealed_details: String::new(),
         };
         let body = request.encode_to_vec();
         let first = portal

@@ -117,6 +117,7 @@ fn house(dir: &Path, clock: Clock) -> House {
         settings: Settings {
             sites: SITES.iter().map(|s| (site(s), 180 * DAY_MS)).collect(),
             fingerprints: BTreeSet::new(),
+            sealed_only: BTreeSet::new(),
             denials_per_minute: 1_000_000,
             retention: payvault::api::sites::retention(),
             key_backup_days: 30,

@@ -346,6 +346,7 @@ async fn walk(
         details: canary.details(),
         replaces: String::new(),
         want_receipt: false,
+        sealed_details: String::new(),
     };
     let made = portal
         .tokenize(handing_in.clone())

@@ -101,6 +101,7 @@ fn good_tokenize(ground: &Ground) -> pb::TokenizeRequest {
         details: Some(card()),
         replaces: String::new(),
         want_receipt: false,
+        sealed_details: String::new(),
     }
 }
 

@@ -39,6 +39,7 @@ fn body(rpc: Rpc, transaction: &str, token: &str) -> Vec<u8> {
             details: Some(crate::road::card()),
             replaces: token,
             want_receipt: false,
+            sealed_details: String::new(),
         }
         .encode_to_vec(),
         other => panic!("{} is not asked here", other.name()),

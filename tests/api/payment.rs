@@ -39,6 +39,7 @@ fn handing_in(transaction: &str, kind: Kind) -> pb::TokenizeRequest {
         details: Some(pb::PaymentDetails { kind: Some(kind) }),
         replaces: String::new(),
         want_receipt: false,
+        sealed_details: String::new(),
     }
 }
 

@@ -71,6 +71,7 @@ async fn receipts_of_ones_own_acts_verify_and_others_are_not_given() {
             details: Some(card()),
             replaces: String::new(),
             want_receipt: true,
+            sealed_details: String::new(),
         })
         .await
         .expect("a token")

@@ -91,6 +91,7 @@ pub async fn tokenize(serving: &Serving, transaction: &str) -> String {
             details: Some(card()),
             replaces: String::new(),
             want_receipt: true,
+            sealed_details: String::new(),
         })
         .await
         .expect("a token")

@@ -151,6 +151,7 @@ async fn fill(dir: &Path, count: u64) -> Vec<Token> {
         settings: Settings {
             sites: BTreeMap::from([(Site::parse("nl").expect("a site"), 180 * DAY_MS)]),
             fingerprints: BTreeSet::new(),
+            sealed_only: BTreeSet::new(),
             denials_per_minute: 100,
             retention: payvault::api::sites::retention(),
             key_backup_days: 30,

@@ -171,6 +171,7 @@ impl World {
             settings: Settings {
                 sites: ["nl", "us"].map(|name| (site(name), 180 * DAY_MS)).into(),
                 fingerprints: std::collections::BTreeSet::new(),
+                sealed_only: std::collections::BTreeSet::new(),
                 denials_per_minute: 10,
                 retention: payvault::api::sites::retention(),
                 key_backup_days: 30,
@@ -250,6 +251,7 @@ impl World {
                     details: Some(card("123")),
                     replaces: String::new(),
                     want_receipt: false,
+                    sealed_details: String::new(),
                 };
                 let answer = self.call(Rpc::Tokenize, 0, &tokenize.encode_to_vec()).await;
                 if let Ok(tokenized) = pb::TokenizeResponse::decode(&answer.body[..]) {

@@ -259,6 +259,7 @@ fn requests() {
                 details: Some(details.clone()),
                 replaces: replaces.to_owned(),
                 want_receipt: false,
+                sealed_details: String::new(),
             };
             call(Rpc::Tokenize, "portal", &tokenize);
         }

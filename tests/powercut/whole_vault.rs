@@ -239,6 +239,7 @@ fn house(orders: &Orders) -> House {
         settings: Settings {
             sites: [(nl(), 180 * DAY_MS)].into(),
             fingerprints: std::collections::BTreeSet::new(),
+            sealed_only: std::collections::BTreeSet::new(),
             denials_per_minute: 100,
             retention: payvault::api::sites::retention(),
             key_backup_days: 30,

@@ -107,6 +107,7 @@ pub fn house_in(dir: &Path, clock: &Arc<ManualClock>) -> House {
         settings: Settings {
             sites: BTreeMap::from(sites),
             fingerprints: std::collections::BTreeSet::new(),
+            sealed_only: std::collections::BTreeSet::new(),
             denials_per_minute: 100,
             retention: payvault::api::sites::retention(),
             key_backup_days: 30,

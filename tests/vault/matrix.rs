@@ -34,7 +34,9 @@ fn callers(rpc: Rpc) -> &'static str {
         | Rpc::CloseTransaction => "o",
         Rpc::GetTransaction | Rpc::DescribeToken => "op",
         Rpc::Redeem | Rpc::RedeemStream | Rpc::ReportOutcome => "p",
-        Rpc::GetCheckpoint | Rpc::GetReceipt | Rpc::GetConsistencyProof => "opAOC",
+        Rpc::GetCheckpoint | Rpc::GetReceipt | Rpc::GetConsistencyProof | Rpc::GetCollectKey => {
+            "opAOC"
+        }
         Rpc::ExportLog | Rpc::TailLog => "A",
         Rpc::Login | Rpc::Logout | Rpc::GetStatus => "AOC",
         Rpc::Unseal => "OC",
@@ -177,6 +179,7 @@ fn admission_is_by_role_session_standing_and_agreement() {
                             Rpc::Login
                                 | Rpc::Unseal
                                 | Rpc::GetCheckpoint
+                                | Rpc::GetCollectKey
                                 | Rpc::GetConsistencyProof
                         );
                     let wanted = if state == 1 || state == 2 {

@@ -105,6 +105,7 @@ pub fn house(dir: &Path) -> House {
         settings: Settings {
             sites: BTreeMap::from([(site(), 180 * DAY_MS)]),
             fingerprints: BTreeSet::new(),
+            sealed_only: BTreeSet::new(),
             denials_per_minute: 100,
             retention: payvault::api::sites::retention(),
             key_backup_days: 30,

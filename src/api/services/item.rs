@@ -2,19 +2,25 @@
 //! a reply. Both forms use the same, so an item of a stream is judged as the call would be.
 
 use super::mismatched;
-use crate::api::convert;
+use crate::api::door::Admitted;
 use crate::api::proto as pb;
 use crate::api::violations::Violations;
+use crate::api::{convert, details_json};
 use crate::clock::Timestamp;
 use crate::ids::TransactionId;
+use crate::limits;
 use crate::payment::ModulusTables;
-use crate::policy::{Field, Rpc};
-use crate::vault::command::{Done, Work};
+use crate::policy::{Denial, Field, Rpc};
+use crate::vault::Amiss;
+use crate::vault::command::{Done, OpenedIn, SealedIn, Work};
 use prost::{Message, Name};
+use sha2::{Digest as _, Sha256};
 use tonic::Status;
 
 /// A call that comes alone and as a stream.
 pub trait Item: Send + Unpin + 'static {
+    /// The call.
+    const CALL: Rpc;
     /// Its stream's form, for policy.
     const STREAM: Rpc;
     /// A request.
@@ -26,17 +32,15 @@ pub trait Item: Send + Unpin + 'static {
     /// A stream's message of results.
     type Results: Send;
 
-    /// Reads a request; British accounts are checked with these tables. What is wrong goes into
-    /// `violations`; then the transaction that it names is given, when that could be read.
+    /// Reads a request. What is wrong goes into `violations`.
     ///
     /// # Errors
-    /// When something is wrong.
+    /// When something is wrong: what becomes the entry of it.
     fn read(
         asked: Self::Request,
-        now: Timestamp,
-        uk_modulus: &ModulusTables,
+        intake: &Intake<'_>,
         violations: &mut Violations,
-    ) -> Result<Work, Option<TransactionId>>;
+    ) -> Result<Work, Work>;
 
     /// Puts what was done into a reply, without a receipt.
     ///
@@ -54,6 +58,70 @@ pub trait Item: Send + Unpin + 'static {
     fn results(of: Vec<Result<Self::Reply, tonic_types::Status>>) -> Self::Results;
 }
 
+/// What a request is read with.
+pub struct Intake<'a> {
+    /// The moment.
+    pub now: Timestamp,
+    /// What British accounts are checked with.
+    pub uk_modulus: &'a ModulusTables,
+    /// Who asks, and of which vault.
+    pub admitted: &'a Admitted,
+}
+
+impl Intake<'_> {
+    fn takes_sealed_only(&self, transaction: TransactionId) -> bool {
+        let Admitted {
+            vault, principal, ..
+        } = self.admitted;
+        vault.takes_sealed_only(principal, transaction)
+    }
+
+    /// Opens sealed details and reads what is inside, as details in clear are read.
+    fn open(&self, text: &str, of: TransactionId, violations: &mut Violations) -> SealedIn {
+        let digest: [u8; 32] = Sha256::digest(text).into();
+        let opened = match self.admitted.vault.collecting() {
+            None => Err(Amiss::UnknownKey),
+            Some(collecting) => collecting.open(text, of, self.now),
+        };
+        let unsealed = match opened {
+            Ok(unsealed) => unsealed,
+            Err(why) => return SealedIn::Amiss { text: digest, why },
+        };
+        let given = match details_json::parse(&unsealed.json) {
+            Ok(given) => convert::details(
+                "sealed_details",
+                Some(given),
+                self.now,
+                self.uk_modulus,
+                violations,
+            ),
+            Err(_) => {
+                violations.add("sealed_details", "must hold payment details in JSON");
+                None
+            }
+        };
+        match given {
+            None => SealedIn::Invalid { text: digest },
+            Some((details, code)) => SealedIn::Opened(OpenedIn {
+                text: digest,
+                site: unsealed.site,
+                encapsulation: unsealed.encapsulation,
+                details,
+                code,
+            }),
+        }
+    }
+}
+
+/// A request that is invalid as it is.
+fn refused(rpc: Rpc, transaction: Option<TransactionId>) -> Work {
+    Work::Refused {
+        rpc,
+        denial: Denial::InvalidRequest,
+        transaction,
+    }
+}
+
 /// `Tokenize`, `TokenizeStream`.
 pub struct Tokenizing;
 
@@ -61,6 +129,7 @@ pub struct Tokenizing;
 pub struct Redeeming;
 
 impl Item for Tokenizing {
+    const CALL: Rpc = Rpc::Tokenize;
     const STREAM: Rpc = Rpc::TokenizeStream;
     type Request = pb::TokenizeRequest;
     type Reply = pb::TokenizeResponse;
@@ -69,29 +138,69 @@ impl Item for Tokenizing {
 
     fn read(
         asked: pb::TokenizeRequest,
-        now: Timestamp,
-        uk_modulus: &ModulusTables,
+        intake: &Intake<'_>,
         violations: &mut Violations,
-    ) -> Result<Work, Option<TransactionId>> {
+    ) -> Result<Work, Work> {
         let id = convert::request_id(asked.request_id, violations);
         let transaction = convert::transaction(&asked.transaction, violations);
-        let details = convert::details(asked.details, now, uk_modulus, violations);
         let replaces = match asked.replaces.is_empty() {
             true => None,
             false => convert::token("replaces", asked.replaces, violations),
         };
-        let (true, Some(request), Some(of), Some((details, code))) =
-            (violations.is_empty(), id, transaction, details)
-        else {
-            return Err(transaction);
+        let named = id.zip(transaction).filter(|_| violations.is_empty());
+        let refused = refused(Self::CALL, transaction);
+        let text = asked.sealed_details;
+        if text.is_empty() {
+            if transaction.is_some_and(|of| intake.takes_sealed_only(of)) {
+                let Some((request, of)) = named else {
+                    return Err(refused);
+                };
+                return Ok(Work::TokenizeSealed {
+                    request,
+                    transaction: of,
+                    sealed: Box::new(SealedIn::Unread),
+                    replaces,
+                });
+            }
+            let details = asked.details;
+            let read = convert::details(
+                "details",
+                details,
+                intake.now,
+                intake.uk_modulus,
+                violations,
+            );
+            let (Some((request, of)), Some((details, code))) = (named, read) else {
+                return Err(refused);
+            };
+            return Ok(Work::Tokenize {
+                request,
+                transaction: of,
+                details: Box::new(details),
+                code,
+                replaces,
+            });
+        }
+        if asked.details.is_some() {
+            violations.add("sealed_details", "must not be set beside details");
+        }
+        if text.len() > limits::SEALED_DETAILS_CHARS_MAX {
+            violations.add("sealed_details", "must have at most 8,192 characters");
+        }
+        let Some((request, of)) = named.filter(|_| violations.is_empty()) else {
+            return Err(refused);
         };
-        Ok(Work::Tokenize {
+        let work = Work::TokenizeSealed {
             request,
             transaction: of,
-            details: Box::new(details),
-            code,
+            sealed: Box::new(intake.open(&text, of, violations)),
             replaces,
-        })
+        };
+        // What is wrong inside is told to who opened the transaction: the committer knows.
+        match violations.is_empty() {
+            true => Ok(work),
+            false => Err(work),
+        }
     }
 
     fn reply(done: Done, now: Timestamp) -> Result<pb::TokenizeResponse, Status> {
@@ -141,6 +250,7 @@ impl Item for Tokenizing {
 }
 
 impl Item for Redeeming {
+    const CALL: Rpc = Rpc::Redeem;
     const STREAM: Rpc = Rpc::RedeemStream;
     type Request = pb::RedeemRequest;
     type Reply = pb::RedeemResponse;
@@ -149,10 +259,9 @@ impl Item for Redeeming {
 
     fn read(
         asked: pb::RedeemRequest,
-        _: Timestamp,
-        _: &ModulusTables,
+        _: &Intake<'_>,
         violations: &mut Violations,
-    ) -> Result<Work, Option<TransactionId>> {
+    ) -> Result<Work, Work> {
         let id = convert::request_id(asked.request_id, violations);
         let transaction = convert::transaction(&asked.transaction, violations);
         let token = convert::token("token", asked.token, violations);
@@ -166,7 +275,7 @@ impl Item for Redeeming {
             purpose,
             fields,
         ) else {
-            return Err(transaction);
+            return Err(refused(Self::CALL, transaction));
         };
         Ok(Work::Redeem {
             request,

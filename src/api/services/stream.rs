@@ -4,7 +4,7 @@
 //! when it has room for it, and that reads requests, hands them to the committer together and hears
 //! its answers. A client that doesn't take its answers isn't read from.
 
-use super::item::Item;
+use super::item::{Intake, Item};
 use crate::api::connection::PeerInfo;
 use crate::api::deadline::Deadline;
 use crate::api::door::{Admitted, Door, StreamTurn};
@@ -211,7 +211,11 @@ impl<I: Item> Answering<I> {
 
     /// Hands a message's items to the committer together; one that is wrong as its refusal.
     fn hand_in(&mut self, items: Vec<I::Request>) {
-        let now = self.door.clock().now();
+        let intake = Intake {
+            now: self.door.clock().now(),
+            uk_modulus: &self.uk_modulus,
+            admitted: &self.admitted,
+        };
         let mut works = Vec::with_capacity(items.len());
         let mut wrong = Vec::with_capacity(items.len());
         for item in items {
@@ -222,20 +226,22 @@ impl<I: Item> Answering<I> {
                     "must not be set in a stream: GetReceipt gives it by entry_index",
                 );
             }
-            match I::read(item, now, &self.uk_modulus, &mut violations) {
-                Ok(work) => {
-                    works.push(work);
-                    wrong.push(None);
-                }
-                Err(transaction) => {
-                    works.push(Work::Refused {
-                        rpc: I::STREAM,
-                        denial: Denial::InvalidRequest,
-                        transaction,
-                    });
-                    wrong.push(Some(violations));
-                }
-            }
+            let read = I::read(item, &intake, &mut violations);
+            wrong.push(read.is_err().then_some(violations));
+            works.push(match read {
+                Ok(work) => work,
+                // The entry names the call that was made.
+                Err(Work::Refused {
+                    denial,
+                    transaction,
+                    ..
+                }) => Work::Refused {
+                    rpc: I::STREAM,
+                    denial,
+                    transaction,
+                },
+                Err(work) => work,
+            });
         }
         let answers = self.ask(works);
         self.held += wrong.len();

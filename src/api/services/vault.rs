@@ -1,11 +1,12 @@
 //! `VaultService`.
 
-use super::item::{Item, Redeeming, Tokenizing};
+use super::item::{Intake, Item, Redeeming, Tokenizing};
 use super::stream::{self, Answering};
 use super::{mismatched, receipt};
 use crate::api::convert;
 use crate::api::door::{Admitted, Door};
 use crate::api::proto as pb;
+use crate::api::status;
 use crate::api::violations::Violations;
 use crate::clock::Timestamp;
 use crate::payment::ModulusTables;
@@ -37,9 +38,14 @@ impl VaultApi {
         now: Timestamp,
     ) -> Result<I::Reply, Status> {
         let mut violations = Violations::new();
-        match I::read(asked, now, &self.uk_modulus, &mut violations) {
+        let intake = Intake {
+            now,
+            uk_modulus: &self.uk_modulus,
+            admitted,
+        };
+        match I::read(asked, &intake, &mut violations) {
             Ok(work) => I::reply(self.door.ask(admitted, work).await?, now),
-            Err(transaction) => Err(admitted.invalid(violations, transaction).await),
+            Err(work) => Err(admitted.invalid_as(violations, work).await),
         }
     }
 }
@@ -116,6 +122,20 @@ impl pb::vault_service_server::VaultService for VaultApi {
         let mut reply = self.one::<Tokenizing>(&admitted, asked, now).await?;
         reply.receipt = receipt(&admitted.vault, wanted, reply.entry_index).await?;
         Ok(Response::new(reply))
+    }
+
+    async fn get_collect_key(
+        &self,
+        request: Request<pb::GetCollectKeyRequest>,
+    ) -> Result<Response<pb::GetCollectKeyResponse>, Status> {
+        let admitted = self.door.admit(Rpc::GetCollectKey, &request).await?;
+        self.door.within_rate(&admitted)?;
+        let given = admitted.vault.collect_document(admitted.deadline_ms).await;
+        let (document, verifier) = given.map_err(|refusal| status::of_refusal(&refusal))?;
+        Ok(Response::new(pb::GetCollectKeyResponse {
+            document: document.to_string(),
+            verifier_key: verifier.to_string(),
+        }))
     }
 
     async fn redeem(

@@ -194,6 +194,7 @@ pub async fn tokenize(
         details: Some(instrument.details.clone()),
         replaces: String::new(),
         want_receipt: false,
+        sealed_details: String::new(),
     };
     let what = format!("{} for {}", instrument.name, short_id(transaction));
     let bytes = request.encoded_len();

@@ -258,6 +258,7 @@ fn house(dir: &Path, clock: Clock, settings: StageSettings) -> House {
                 .map(|(site, rules)| (site, u64::from(rules.release_days_max) * DAY_MS))
                 .collect(),
             fingerprints: BTreeSet::new(),
+            sealed_only: BTreeSet::new(),
             denials_per_minute: limits::DENIALS_PER_MINUTE,
             retention: sites::retention(),
             key_backup_days: limits::KEY_BACKUP_DAYS_DEFAULT,

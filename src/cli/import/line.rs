@@ -214,7 +214,13 @@ fn line(number: u64, text: &str, opens: bool, now: Timestamp) -> Result<Line, Ve
         Ok(details) => {
             // The operator's tables are the vault's: without them an account is presumed valid here.
             let tables = ModulusTables::default();
-            convert::details(Some(details.clone()), now, &tables, &mut violations);
+            convert::details(
+                "details",
+                Some(details.clone()),
+                now,
+                &tables,
+                &mut violations,
+            );
             Some(details)
         }
         Err(_) => {

@@ -74,7 +74,7 @@ impl RootKey {
     }
 
     #[cfg(test)]
-    pub(super) fn of(bytes: [u8; 32]) -> RootKey {
+    pub(crate) fn of(bytes: [u8; 32]) -> RootKey {
         RootKey::opened(SecretBytes::build(|own| *own = bytes), String::new())
     }
 
