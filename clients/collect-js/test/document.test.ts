@@ -75,6 +75,8 @@ test("texts that aren't a collect document's are refused", async () => {
   for (const text of ["", "\n", "{}", "[]\n", "null\n", "{}\n{}\n", '{"v":1\n']) {
     await assert.rejects(verifyDocument(await vault.note(text), vault.verifierKey, NOON), CollectError);
   }
+  const onLines = `${JSON.stringify(vault.members(), null, 1)}\n`;
+  await refused("malformed_document", await vault.note(onLines));
   for (const [member, value] of [
     ["key", 1],
     ["key", "../../another"],
@@ -117,4 +119,10 @@ test("a key that isn't a vault identity's verifier key is refused", async () => 
   ]) {
     await refused("malformed_verifier_key", note, bent);
   }
+});
+
+test("without Ed25519 nothing is verified, and nothing weaker is tried", async (context) => {
+  const note = await vault.document();
+  context.mock.method(crypto.subtle, "importKey", () => Promise.reject(new Error("not supported")));
+  await refused("unsupported", note);
 });

@@ -167,3 +167,8 @@ test("only a verified document is sealed to, and only in its time", async () => 
   await refused("unverified_document", seal({ ...document }, context, card, { now }));
   await refused("expired", seal(document, context, card, { now: document.notAfter }));
 });
+
+test("without X25519 nothing is sealed", async (context) => {
+  context.mock.method(crypto.subtle, "generateKey", () => Promise.reject(new Error("not supported")));
+  await refused("unsupported", seal(document, { site: "nl", transaction: `txn_${randomLetters()}` }, card, { now }));
+});

@@ -28,7 +28,7 @@ function fail(error: unknown): void {
       : code === "expired"
         ? "This page has been open too long. Reload it and try again; nothing was sent."
         : `Your details could not be encrypted, so nothing was sent (${code}).`;
-  problem.hidden = false;
+  problem.focus();
 }
 
 const BRANDS = {
@@ -68,6 +68,8 @@ try {
   for (const radio of [byCard, input("by-account")]) radio.addEventListener("change", choose);
   choose();
   pay.disabled = false;
+  // What the portal said of the last try is read first.
+  if (problem.textContent !== "") problem.focus();
 } catch (error) {
   fail(error);
 }

@@ -148,7 +148,7 @@ async function pay(incoming: IncomingMessage, response: ServerResponse) {
   } catch (error) {
     // The vault's refusals repeat no value.
     console.log(`portal: ${reference} refused: ${ConnectError.from(error).rawMessage}`);
-    await checkout(response, reference, order, "Your bank details were not accepted. Please try again.");
+    await checkout(response, reference, order, "Your payment was not accepted. Please check your details and try again.");
   }
 }
 

@@ -271,6 +271,58 @@ ok("with a planted leak, a field that is posted too, the same search fails");
   ok("a wrong digit is told beside its field and to screen readers, and nothing is posted");
 }
 
+// --- what must not be sealed, and what must not be opened ---
+
+{
+  const context = await launch(executable, join(work, "refused-profile"), { width: 390, height: 844 });
+  const page = context.pages()[0] ?? (await context.newPage());
+  const posts = [];
+  page.on("request", (request) => request.method() === "POST" && posts.push(request.url()));
+  const refusal = async (said) => {
+    await page.goto(portal.address);
+    await page.locator("#problem:not(:empty)").waitFor();
+    assert.match(await page.locator("#problem").textContent(), said);
+    assert.ok(await page.locator("#pay").isDisabled());
+  };
+  // Somebody between portal and visitor puts a key of his own into the document.
+  await page.route(portal.address, async (route) => {
+    const response = await route.fetch();
+    const html = await response.text();
+    const bent = html.replace(/(public&#34;:&#34;)..../, "$1AAAA");
+    assert.notEqual(bent, html);
+    await route.fulfill({ response, body: bent });
+  });
+  await refusal(/\(not_signed\)/);
+  await page.unroute(portal.address);
+  // Of three days ago.
+  await page.clock.setFixedTime(Date.now() + 3 * 86_400_000);
+  await refusal(/open too long/);
+  assert.deepEqual(posts, []);
+  await context.close();
+  ok("a document that was bent, or is over, is sealed to by nobody");
+
+  const again = await launch(executable, join(work, "replayed-profile"), { width: 390, height: 844 });
+  const replaying = again.pages()[0] ?? (await again.newPage());
+  await visit(replaying, portal.address);
+  const answered = replaying.waitForResponse((response) => response.request().method() === "POST");
+  await replaying.evaluate((sealed) => {
+    document.getElementById("sealed").value = sealed;
+    document.getElementById("checkout").submit();
+  }, sealedText);
+  assert.equal((await answered).status(), 422);
+  await replaying.locator("#problem:focus").waitFor();
+  assert.match(await replaying.locator("#problem").textContent(), /not accepted/);
+  await replaying.locator("#pay:enabled").waitFor();
+  await replaying.screenshot({ path: join(pictureDirectory, "phone-light-refused.png"), fullPage: true });
+  // It can be paid all the same.
+  await typeAccount(replaying, ACCOUNT);
+  await replaying.locator("#pay").click();
+  await replaying.locator("#paid").waitFor();
+  await again.close();
+  assertRedeemed(portal.redeemed.at(-1).details, TYPED[1]);
+  ok("another transaction's sealed string is refused, and the visitor can try again");
+}
+
 // --- other implementations, and what it costs ---
 
 {
