@@ -18,6 +18,7 @@ mod payment;
 mod receipts;
 mod road;
 mod rotate;
+mod sealed;
 mod search;
 mod tail;
 mod wire;
