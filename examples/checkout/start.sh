@@ -22,7 +22,7 @@ npm ci --silent --no-fund --no-audit --ignore-scripts
 npm run --silent build
 
 serve "$binary"
-node build.mjs "$(identity_key "$binary")" "$work/page"
+node build.mjs "$(node built/server/identity.js "$vault/dev.json")" "$work/page"
 
 node built/server/processor.js "$vault/dev.json" "$work/processor" &
 processor=$!

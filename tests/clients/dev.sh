@@ -5,7 +5,6 @@
 #   vault     the vault's own, in it
 #   pid       its process; empty when there is none
 #   serve     starts BINARY, and returns when it serves
-#   identity_key   prints the vault's verifier key, once it serves
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/payvault-client.XXXXXX")
 vault=$work/vault
@@ -46,8 +45,4 @@ serve() {
         fi
         sleep 0.1
     done
-}
-
-identity_key() {
-    PAYVAULT_DEV=$vault/dev.json PAYVAULT_AS=portal "$1" keys identity
 }

@@ -38,7 +38,7 @@ cd "$tree/examples/checkout"
 install
 npm run --silent build
 serve "$binary"
-key=$(identity_key "$binary")
+key=$(node built/server/identity.js "$vault/dev.json")
 node build.mjs "$key" "$work/page"
 node build.mjs "$key" "$work/leaking" "$tree/tests/clients/checkout/leak.mjs"
 node_modules/.bin/esbuild "$tree/tests/clients/checkout/bench.mjs" --bundle --minify --format=esm \
