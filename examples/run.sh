@@ -2,8 +2,8 @@
 # Runs the examples against a `payvault dev`: a portal imports a few orders and checks others out, a
 # processor settles them all.
 #
-#   run.sh PYTHON BINARY      PYTHON has tests/clients/python/requirements.txt installed; node and npm
-#                             are on the path
+#   run.sh PYTHON BINARY      PYTHON has examples/python/requirements.txt installed; node and npm are on
+#                             the path
 set -euo pipefail
 
 python=$1
@@ -47,6 +47,24 @@ grep -q '^order-1: no use is left' "$work/said"
 grep -q '^0 of 3 settled' "$work/said"
 discreet
 echo "ok     the Python example settles a batch"
+
+identity=$(PAYVAULT_DEV=$vault/dev.json PAYVAULT_AS=operator "$binary" keys identity)
+PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$work/stubs \
+    "$python" "$here/python/seal.py" "$vault/dev.json" "$identity" | tee "$work/said"
+grep -q '^sealed: 424242\*\*\*\*\*\*4242' "$work/said"
+grep -q '^again: the same token' "$work/said"
+grep -q '^replayed: SEALED_DETAILS_REFUSED' "$work/said"
+grep -q '^redeemed: what was sealed' "$work/said"
+discreet
+# With another vault's key it seals nothing.
+other=payvault/vlt_bcbcbcbcbcbcbcbcbcbcbcbcbcbcbcbc/identity+${identity#*+}
+if PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$work/stubs \
+    "$python" "$here/python/seal.py" "$vault/dev.json" "$other" >"$work/said" 2>&1; then
+    echo "the Python example seals to whom it does not know" >&2
+    exit 1
+fi
+grep -q "isn't signed by the vault" "$work/said"
+echo "ok     the Python example seals a card"
 
 cp "$here"/node/*.json "$here"/node/*.yaml "$here"/node/*.ts "$work/"
 (

@@ -5,7 +5,7 @@
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | 6 | [`cli`] |
+//! | 6 | [`cli`], `client` |
 //! | 5 | [`api`] |
 //! | 4 | [`vault`] |
 //! | 3 | [`ledger`], [`policy`] |
@@ -18,6 +18,8 @@
 
 pub mod api;
 pub mod cli;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod clock;
 pub mod codec;
 pub mod ids;

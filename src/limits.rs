@@ -225,6 +225,12 @@ pub const RESETS_WAITING_MAX: usize = 20;
 pub const STREAM_ERRORS_MAX: usize = 256;
 /// A call takes no longer than this.
 pub const DEADLINE_MS_MAX: u64 = 30_000;
+/// How long the client library waits for one answer, unless it is told otherwise.
+pub const CLIENT_ANSWER_MS: u64 = 10_000;
+/// How long the client library keeps a collect document without asking for another.
+pub const CLIENT_COLLECT_MS_MAX: u64 = 60 * 60 * 1000;
+/// How often a client of ours sends one request at most.
+pub const CLIENT_TRIES_MAX: u32 = 16;
 /// A connection lives no longer than this (certificates are looked at again).
 pub const CONNECTION_AGE_MS_MAX: u64 = 60 * 60 * 1000;
 /// Past its age, a connection's calls under way have this long; then it is cut.

@@ -72,8 +72,8 @@ impl<const N: usize> std::ops::Deref for LockedBytes<N> {
     }
 }
 
-/// Secret text, such as a card number or a holder's name.
-#[derive(Zeroize, ZeroizeOnDrop)]
+/// Secret text, such as a card number or a holder's name. Empty by default.
+#[derive(Default, Zeroize, ZeroizeOnDrop)]
 pub struct SecretText {
     text: String,
 }
@@ -112,6 +112,18 @@ impl SecretText {
     }
 }
 
+impl From<String> for SecretText {
+    fn from(text: String) -> SecretText {
+        SecretText::new(text)
+    }
+}
+
+impl From<&str> for SecretText {
+    fn from(text: &str) -> SecretText {
+        SecretText::copy_from(text)
+    }
+}
+
 impl ConstantTimeEq for SecretText {
     fn ct_eq(&self, other: &Self) -> subtle::Choice {
         self.text.as_bytes().ct_eq(other.text.as_bytes())
@@ -132,3 +144,19 @@ const STACK_BYTES: usize = 64 << 10;
 
 /// Secret bytes of a varying size: a decrypted row, a padded record.
 pub type SecretBuffer = Zeroizing<Vec<u8>>;
+
+/// Does not compile when a type has the trait: then two of the impls below fit, and `_` is
+/// ambiguous.
+#[cfg(test)]
+macro_rules! assert_lacks {
+    ($trait:path: $($type:ty),+) => {$({
+        trait Lacks<Which> { fn it() {} }
+        impl<T: ?Sized> Lacks<()> for T {}
+        #[allow(dead_code)]
+        struct Has;
+        impl<T: ?Sized + $trait> Lacks<Has> for T {}
+        let _ = <$type as Lacks<_>>::it;
+    })+};
+}
+#[cfg(test)]
+pub(crate) use assert_lacks;

@@ -22,7 +22,8 @@ npm ci --silent --no-fund --no-audit --ignore-scripts
 npm run --silent build
 
 serve "$binary"
-node build.mjs "$(node built/server/identity.js "$vault/dev.json")" "$work/page"
+# In earnest an operator hands it over once, and it is reviewed like code.
+node build.mjs "$(identity_key "$binary")" "$work/page"
 
 node built/server/processor.js "$vault/dev.json" "$work/processor" &
 processor=$!

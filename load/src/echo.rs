@@ -326,6 +326,13 @@ impl VaultService for Echo {
     ) -> Result<Response<pb::CloseTransactionResponse>, Status> {
         not_measured()
     }
+
+    async fn get_collect_key(
+        &self,
+        _: Request<pb::GetCollectKeyRequest>,
+    ) -> Result<Response<pb::GetCollectKeyResponse>, Status> {
+        not_measured()
+    }
 }
 
 #[cfg(test)]

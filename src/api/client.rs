@@ -22,6 +22,9 @@ pub enum ConnectError {
     /// The address isn't `https://host:port`.
     #[error("not an address of the form https://host:port: {0}")]
     Address(String),
+    /// No certificate can be made out to this name.
+    #[error("not the name of a host: {0}")]
+    ServerName(String),
     /// No connection, or no TLS.
     #[error("can't connect: {0}")]
     Transport(#[from] tonic::transport::Error),
@@ -35,8 +38,39 @@ pub enum ConnectError {
 /// trusts.
 pub async fn connect(address: &str, config: ClientConfig) -> Result<Channel, ConnectError> {
     let (endpoint, host, port) = parse(address)?;
-    let name = ServerName::try_from(host.clone())
-        .map_err(|_| ConnectError::Address(address.to_owned()))?;
+    reach(endpoint, host.clone(), port, &host, config).await
+}
+
+/// As [`connect`], for programs that stay. Where calls wait and nothing comes back for as long as
+/// `silence`, not even a sign of life, the connection is given up and the next call makes another. The
+/// vault's certificate is made out to `server_name`, where that isn't the host of the address.
+///
+/// # Errors
+/// As [`connect`], and when the name is no host's.
+pub async fn connect_watched(
+    address: &str,
+    server_name: Option<&str>,
+    silence: Duration,
+    config: ClientConfig,
+) -> Result<Channel, ConnectError> {
+    let (endpoint, host, port) = parse(address)?;
+    // Half of it until a sign is asked for, half of it to wait for one.
+    let endpoint = endpoint
+        .http2_keep_alive_interval(silence / 2)
+        .keep_alive_timeout(silence / 2);
+    let named = server_name.unwrap_or(&host).to_owned();
+    reach(endpoint, host, port, &named, config).await
+}
+
+async fn reach(
+    endpoint: Endpoint,
+    host: String,
+    port: u16,
+    named: &str,
+    config: ClientConfig,
+) -> Result<Channel, ConnectError> {
+    let name = ServerName::try_from(named.to_owned())
+        .map_err(|_| ConnectError::ServerName(named.to_owned()))?;
     let config = Arc::new(config);
     let connector = service_fn(move |_: Uri| {
         let (config, host, name) = (config.clone(), host.clone(), name.clone());

@@ -67,7 +67,8 @@ pub fn optional_moment(
     }
 }
 
-fn timestamp(time: &prost_types::Timestamp) -> Option<Timestamp> {
+/// A moment that was read off a message; `None` when it is none, or outside of the years 1970 to 9999.
+pub fn timestamp(time: &prost_types::Timestamp) -> Option<Timestamp> {
     let seconds = u64::try_from(time.seconds).ok()?;
     let nanos = u64::try_from(time.nanos)
         .ok()
@@ -504,30 +505,33 @@ pub fn fingerprint(fingerprint: &Fingerprint) -> pb::Fingerprint {
 pub fn terms_message(terms: &Terms) -> pb::Terms {
     pb::Terms {
         site: terms.site.to_string(),
-        parties: terms
-            .parties
-            .iter()
-            .map(|party| pb::Party {
-                principal: party.principal.to_string(),
-                grants: party
-                    .grants
-                    .iter()
-                    .map(|grant| pb::Grant {
-                        purpose: grant.purpose as i32,
-                        fields: grant.fields.iter().map(|field| field as i32).collect(),
-                        uses_max: grant.uses_max.into(),
-                    })
-                    .collect(),
-            })
-            .collect(),
+        parties: terms.parties.iter().map(party_message).collect(),
         expires_at: Some(time(terms.expires_at)),
         release_until: Some(time(terms.release_until)),
-        amount: terms.amount.map(|amount| pb::Amount {
-            minor_units: amount.minor_units,
-            currency: String::from_utf8_lossy(&amount.currency).into_owned(),
-        }),
+        amount: terms.amount.map(amount_message),
         merchant: terms.merchant.clone(),
         reference: terms.reference.clone(),
+    }
+}
+
+/// A party as the contract has it.
+pub fn party_message(party: &Party) -> pb::Party {
+    let grants = party.grants.iter().map(|grant| pb::Grant {
+        purpose: grant.purpose as i32,
+        fields: grant.fields.iter().map(|field| field as i32).collect(),
+        uses_max: grant.uses_max.into(),
+    });
+    pb::Party {
+        principal: party.principal.to_string(),
+        grants: grants.collect(),
+    }
+}
+
+/// An amount as the contract has it.
+pub fn amount_message(amount: Amount) -> pb::Amount {
+    pb::Amount {
+        minor_units: amount.minor_units,
+        currency: String::from_utf8_lossy(&amount.currency).into_owned(),
     }
 }
 

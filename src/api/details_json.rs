@@ -2,6 +2,10 @@
 //! sealed details (`docs/format.md` §10.3). An unknown member is refused, and no error repeats a
 //! value.
 
+mod write;
+
+pub use write::write;
+
 use super::proto;
 use proto::payment_details::Kind;
 use serde::Deserialize;

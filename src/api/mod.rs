@@ -22,6 +22,8 @@ pub mod proto {
 mod pulse;
 pub mod rate;
 pub mod refusal;
+pub mod refused;
+pub mod retry;
 pub mod server;
 pub mod services;
 pub mod sites;

@@ -7,7 +7,9 @@ use crate::api::proto::admin_service_client::AdminServiceClient;
 use crate::api::proto::ledger_service_client::LedgerServiceClient;
 use crate::api::proto::session_service_client::SessionServiceClient;
 use crate::api::proto::vault_service_client::VaultServiceClient;
+use crate::api::retry::{Retries, repeat};
 use crate::api::{client, tls};
+use crate::limits;
 use crate::secret::SecretText;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -15,8 +17,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
-use tonic_types::StatusExt;
+use tonic::{Request, Status};
 
 /// A connection that adds the session to each call.
 pub type Wire = InterceptedService<Channel, WithSession>;
@@ -119,8 +120,12 @@ pub fn request_id() -> Vec<u8> {
     crate::ids::random::<16>().to_vec()
 }
 
-/// How often, and after how long, a call whose outcome is unknown is sent again.
-const REPEATS_MS: [u64; 2] = [200, 1_000];
+/// A person waits: not for long.
+const RETRIES: Retries = Retries {
+    tries_max: 3,
+    pause: Duration::from_millis(400),
+    pause_max: Duration::from_millis(1_200),
+};
 
 /// Sends a request, and sends the very same one again when no answer came or the vault couldn't
 /// just then. Only for calls that the contract calls safe to retry: the request id makes what
@@ -128,76 +133,18 @@ const REPEATS_MS: [u64; 2] = [200, 1_000];
 ///
 /// # Errors
 /// What the vault said last.
-pub async fn patiently<Q, A, F>(request: Q, send: impl FnMut(Q) -> F) -> Result<A, CliError>
+pub async fn patiently<Q, A, F>(request: Q, mut send: impl FnMut(Q) -> F) -> Result<A, CliError>
 where
     Q: Clone,
     F: Future<Output = Result<tonic::Response<A>, Status>>,
 {
-    repeat(&REPEATS_MS, request, send).await
-}
-
-async fn repeat<Q, A, F>(
-    delays_ms: &[u64],
-    request: Q,
-    mut send: impl FnMut(Q) -> F,
-) -> Result<A, CliError>
-where
-    Q: Clone,
-    F: Future<Output = Result<tonic::Response<A>, Status>>,
-{
-    for delay_ms in delays_ms {
-        match send(request.clone()).await {
-            Ok(answer) => return Ok(answer.into_inner()),
-            Err(status) if may_repeat(&status) => {
-                tokio::time::sleep(Duration::from_millis(*delay_ms)).await;
-            }
-            Err(status) => return Err(status.into()),
-        }
-    }
-    Ok(send(request).await?.into_inner())
-}
-
-fn may_repeat(status: &Status) -> bool {
-    let details = status.get_error_details();
-    let reason = details.error_info().map_or("", |info| &info.reason);
-    match status.code() {
-        // A sealed vault stays sealed until somebody comes.
-        Code::Unavailable => reason != "SEALED",
-        Code::DeadlineExceeded => true,
-        _ => false,
-    }
+    let within = Duration::from_millis(limits::DEADLINE_MS_MAX);
+    Ok(repeat(&RETRIES, within, within, |_| send(request.clone())).await?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
-    use std::collections::HashMap;
-    use tonic_types::ErrorDetails;
-
-    fn sealed() -> Status {
-        let details = ErrorDetails::with_error_info("SEALED", "payvault", HashMap::new());
-        Status::with_error_details(Code::Unavailable, "sealed", details)
-    }
-
-    #[tokio::test]
-    async fn only_what_may_pass_is_sent_again() {
-        for (status, sent) in [
-            (Status::unavailable("gone"), 3),
-            (Status::deadline_exceeded("slow"), 3),
-            (sealed(), 1),
-            (Status::failed_precondition("used up"), 1),
-        ] {
-            let count = Cell::new(0);
-            let answer = repeat(&[1, 1], (), |()| {
-                count.set(count.get() + 1);
-                let status = status.clone();
-                async move { Err::<tonic::Response<()>, _>(status) }
-            });
-            assert!(answer.await.is_err());
-            assert_eq!(count.get(), sent, "{status}");
-        }
-    }
 
     #[test]
     fn a_session_travels_in_a_sensitive_header() {

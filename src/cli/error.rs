@@ -43,8 +43,8 @@ pub enum CliError {
     #[error("{}; is it running, and is this the right address?", with_causes(.0))]
     Connect(#[from] ConnectError),
     /// What the vault answered instead.
-    #[error(transparent)]
-    Refused(#[from] Refused),
+    #[error("{}", .0.in_words())]
+    Refused(Refused),
     /// Alive, or ready, it is not.
     #[error("not healthy: {0}")]
     Unhealthy(&'static str),
@@ -126,7 +126,7 @@ impl CliError {
     pub fn exit_code(&self) -> u8 {
         match self {
             CliError::Usage(_) | CliError::Config(_) | CliError::Tls(_) | CliError::Tables(_) => 2,
-            CliError::Connect(ConnectError::Address(_)) => 2,
+            CliError::Connect(ConnectError::Address(_) | ConnectError::ServerName(_)) => 2,
             CliError::Refused(refused) => refused.exit_code(),
             CliError::WrongPassphrase | CliError::Pin(_) | CliError::Share(_) => 4,
             CliError::Connect(ConnectError::Transport(_)) | CliError::Unhealthy(_) => 5,
@@ -248,9 +248,15 @@ impl From<GateError> for CliError {
     }
 }
 
+impl From<Refused> for CliError {
+    fn from(refused: Refused) -> CliError {
+        CliError::Refused(refused)
+    }
+}
+
 impl From<tonic::Status> for CliError {
     fn from(status: tonic::Status) -> CliError {
-        CliError::Refused(Refused::from(&status))
+        Refused::from(&status).into()
     }
 }
 

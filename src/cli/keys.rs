@@ -28,6 +28,8 @@ pub enum KeysCommand {
     Receipt(super::erasure::KeyReceiptArgs),
     /// Verify such a receipt, offline, with the ledger's public key alone
     Verify(super::log::verify::VerifyArgs),
+    /// Show what collect documents are verified with: the key to build into pages and programs
+    Identity(super::identity::IdentityArgs),
     /// List the keys, one a line
     List(ListArgs),
     /// Begin the next generation of a key; what lies under the earlier one still opens
@@ -180,6 +182,7 @@ pub async fn run(command: KeysCommand, output: Output) -> Result<(), CliError> {
         KeysCommand::List(args) => (args, false),
         KeysCommand::Inventory(args) => (args, true),
         KeysCommand::Receipt(args) => return super::erasure::fetch(args, output).await,
+        KeysCommand::Identity(args) => return super::identity::run(args, output).await,
         KeysCommand::Rotate(args) => return super::rotate::rotate(args, output).await,
         KeysCommand::Rewrap(args) => return super::rotate::rewrap(args, output).await,
         KeysCommand::Compromise(args) => return super::rotate::compromise(args, output).await,

@@ -7,6 +7,7 @@ pub mod backup;
 pub mod check;
 pub mod client;
 mod clock;
+mod collect_key;
 pub mod connection;
 pub mod demo;
 pub mod describe;
@@ -15,6 +16,7 @@ pub mod dev;
 pub mod erasure;
 mod error;
 pub mod hold;
+mod identity;
 mod import;
 pub mod init;
 pub mod input;
@@ -115,6 +117,9 @@ pub enum Command {
     /// Open, show and close transactions
     #[command(subcommand)]
     Transaction(transaction::TransactionCommand),
+    /// Fetch today's collect document: what payment details are sealed to before they leave
+    #[command(after_help = collect_key::HELP)]
+    CollectKey(collect_key::CollectKeyArgs),
     /// Swap payment details for a token
     #[command(after_help = tokenize::HELP)]
     Tokenize(tokenize::TokenizeArgs),
@@ -191,6 +196,7 @@ async fn call(command: Command, output: Output) -> Result<(), CliError> {
         Command::Approve(args) => allow::approve(args, output).await,
         Command::Log(command) => log::run(command, output).await,
         Command::Transaction(command) => transaction::run(command, output).await,
+        Command::CollectKey(args) => collect_key::run(args, output).await,
         Command::Tokenize(args) => tokenize::run(args, output).await,
         Command::Import(args) => import::run(*args, output).await,
         Command::Redeem(args) => redeem::run(args, output).await,

@@ -1,51 +1,8 @@
-//! What the vault answered instead of doing what it was asked: read from the status and its
-//! details, with a word on what to do.
+//! What the vault answered instead of doing what it was asked, with an exit code and a word on what to
+//! do.
 
-use std::fmt;
-use std::time::Duration;
-use tonic::{Code, Status};
-use tonic_types::StatusExt;
-
-/// A refusal. The vault's messages never repeat a value, so this may be shown and logged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
-    /// The gRPC code.
-    pub code: Code,
-    /// The stable reason; empty when the answer isn't the vault's own.
-    pub reason: String,
-    /// The vault's words.
-    pub message: String,
-    /// Fields that were wrong, and what was wrong with each.
-    pub violations: Vec<(String, String)>,
-    /// How long to wait before another try.
-    pub retry_after: Option<Duration>,
-}
-
-impl std::error::Error for Refused {}
-
-impl From<&Status> for Refused {
-    fn from(status: &Status) -> Refused {
-        let details = status.get_error_details();
-        Refused {
-            code: status.code(),
-            reason: details
-                .error_info()
-                .map(|info| info.reason.clone())
-                .unwrap_or_default(),
-            message: status.message().to_owned(),
-            violations: details
-                .bad_request()
-                .map(|bad| {
-                    bad.field_violations
-                        .iter()
-                        .map(|v| (v.field.clone(), v.description.clone()))
-                        .collect()
-                })
-                .unwrap_or_default(),
-            retry_after: details.retry_info().and_then(|info| info.retry_delay),
-        }
-    }
-}
+pub use crate::api::refused::{Refused, code_name};
+use tonic::Code;
 
 impl Refused {
     /// The exit code: 4 for whoever isn't let in, 5 where a later try may help, 3 for a policy
@@ -56,16 +13,6 @@ impl Refused {
             (Code::Unavailable | Code::DeadlineExceeded, _) => 5,
             (Code::Internal | Code::Unknown | Code::DataLoss | Code::Unimplemented, _) => 1,
             _ => 3,
-        }
-    }
-
-    /// Whether the same may be well a while later, with nobody having done anything: no answer of
-    /// the vault's own, a vault that stops or is sealed, or a bound on what is under way at once.
-    pub fn passes(&self) -> bool {
-        match self.code {
-            Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted => true,
-            Code::Unknown | Code::Internal | Code::Cancelled => self.reason.is_empty(),
-            _ => false,
         }
     }
 
@@ -84,6 +31,15 @@ impl Refused {
             "retry_after_ms": self.retry_after.map(|delay| delay.as_millis() as u64),
             "advice": self.advice(),
         })
+    }
+
+    /// What a person reads: all of it, and what to do about it.
+    pub fn in_words(&self) -> String {
+        let advice = self.advice();
+        if advice.is_empty() {
+            return self.to_string();
+        }
+        format!("{self}\n{advice}")
     }
 
     /// What to do about it, in a sentence (`docs/errors.md` has more).
@@ -157,56 +113,13 @@ impl Refused {
     }
 }
 
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = if self.reason.is_empty() {
-            code_name(self.code)
-        } else {
-            &self.reason
-        };
-        write!(f, "refused: {name}: {}", self.message)?;
-        for (field, problem) in &self.violations {
-            write!(f, "\n  {field}: {problem}")?;
-        }
-        if let Some(delay) = self.retry_after {
-            write!(f, "\n  try again after {} ms", delay.as_millis())?;
-        }
-        let advice = self.advice();
-        if !advice.is_empty() {
-            write!(f, "\n{advice}")?;
-        }
-        Ok(())
-    }
-}
-
-/// The code's name as gRPC spells it.
-pub fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::HashMap;
-    use tonic_types::ErrorDetails;
+    use std::time::Duration;
+    use tonic::Status;
+    use tonic_types::{ErrorDetails, StatusExt};
 
     #[test]
     fn reason_violations_and_delay_are_read_and_shown() {
@@ -216,7 +129,7 @@ mod tests {
         let status =
             Status::with_error_details(Code::FailedPrecondition, "no use is left", details);
         let refused = Refused::from(&status);
-        let shown = refused.to_string();
+        let shown = refused.in_words();
         for part in [
             "USED_UP",
             "no use is left",

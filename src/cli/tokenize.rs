@@ -11,7 +11,7 @@ use crate::api::proto;
 use crate::payment::Token;
 use clap::Args;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How details come in.
 pub const HELP: &str = "Details come from a prompt at a terminal, or as JSON on stdin, one of:
@@ -25,6 +25,9 @@ pub const HELP: &str = "Details come from a prompt at a terminal, or as JSON on 
   {\"bankgiro\": {\"number\": \"…\", \"holder\": \"…\"}}, and so \"plusgiro\"
   {\"dk_account\": {\"reg_number\": \"…\", \"account_number\": \"…\", \"holder\": \"…\"}}
 
+With --sealed, what comes on stdin was sealed elsewhere to the vault's collect key (pvc1.…), and is
+passed on as it is.
+
 Example:
   payvault tokenize txn_… --token-out token < card.json";
 
@@ -34,6 +37,9 @@ pub struct TokenizeArgs {
     /// The transaction (txn_…)
     #[arg(value_name = "TRANSACTION")]
     transaction: String,
+    /// Stdin has details that were sealed to the vault's collect key (pvc1.…)
+    #[arg(long)]
+    sealed: bool,
     /// File with a token of the same transaction that the new one replaces
     #[arg(long, value_name = "FILE")]
     replaces_file: Option<PathBuf>,
@@ -65,13 +71,17 @@ pub async fn run(args: TokenizeArgs, output: Output) -> Result<(), CliError> {
         }
         None => String::new(),
     };
+    let (details, sealed_details) = match args.sealed {
+        true => (None, sealed_details(&input::read_text(Path::new("-"))?)?),
+        false => (Some(details::read()?), String::new()),
+    };
     let request = proto::TokenizeRequest {
         request_id: request_id(),
         transaction: args.transaction,
-        details: Some(details::read()?),
+        details,
         replaces,
         want_receipt,
-        sealed_details: String::new(),
+        sealed_details,
     };
     let client = connection.open().await?;
     let answer = patiently(request, |request| {
@@ -108,4 +118,34 @@ pub async fn run(args: TokenizeArgs, output: Output) -> Result<(), CliError> {
             None => writeln!(out, "{}", answer.token),
         }
     })
+}
+
+/// Sealed details, without the white space around them. What isn't sealed is not sent, nor repeated: it
+/// may be a card.
+fn sealed_details(text: &str) -> Result<String, CliError> {
+    match text.trim() {
+        sealed if sealed.starts_with("pvc1.") => Ok(sealed.to_owned()),
+        _ => Err(CliError::Usage(
+            "stdin: not sealed details: they begin with pvc1.".to_owned(),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_sealed_is_neither_sent_nor_repeated() {
+        assert_eq!(sealed_details(" pvc1.a.b\n").unwrap(), "pvc1.a.b");
+        for text in [
+            "",
+            "{\"card\": {\"number\": \"4242424242424242\"}}",
+            "4242424242424242",
+        ] {
+            let error = sealed_details(text).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(!error.to_string().contains("4242"));
+        }
+    }
 }

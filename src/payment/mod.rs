@@ -56,19 +56,7 @@ pub use us_account::{UsAccount, UsAccountType, us_account};
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Does not compile when a type has the trait: then two of the impls below fit, and `_` is
-    /// ambiguous.
-    macro_rules! assert_lacks {
-        ($trait:path: $($type:ty),+) => {$({
-            trait Lacks<Which> { fn it() {} }
-            impl<T: ?Sized> Lacks<()> for T {}
-            #[allow(dead_code)]
-            struct Has;
-            impl<T: ?Sized + $trait> Lacks<Has> for T {}
-            let _ = <$type as Lacks<_>>::it;
-        })+};
-    }
+    use crate::secret::assert_lacks;
 
     #[test]
     fn secrets_can_be_neither_printed_nor_copied_by_accident() {

@@ -461,6 +461,63 @@ fn checksum(record: &[u8]) -> [u8; 4] {
     crc.finalize().to_be_bytes()
 }
 
+/// For fuzzers only: the rounds, and how many rows each has, of a journal whose two files hold these
+/// records, each on a page of its own. A record gets this journal's id and a right checksum, unless it
+/// is `damaged`: bytes alone would never have one.
+///
+/// # Errors
+/// What opening such a journal says.
+#[cfg(feature = "fault-injection")]
+pub fn reread(files: [&[Piece<'_>]; 2]) -> Result<Vec<(u64, usize)>, StoreError> {
+    let id = JournalId([7; 16]);
+    let [first, second] = files.map(|pieces| {
+        let pages = pieces.iter().flat_map(|piece| piece.page(id));
+        pages.collect::<Vec<u8>>()
+    });
+    let (_, _, rounds) = in_order(found_in(&first, id)?, found_in(&second, id)?)?;
+    let each = rounds
+        .iter()
+        .map(|round| (round.sequence, round.rows.len()));
+    Ok(each.collect())
+}
+
+/// A record of [`reread`].
+#[cfg(feature = "fault-injection")]
+pub struct Piece<'a> {
+    /// The turn.
+    pub turn: u64,
+    /// The round.
+    pub sequence: u64,
+    /// How many rows it says it has.
+    pub rows: u32,
+    /// The rows' bytes.
+    pub payload: &'a [u8],
+    /// Whether its checksum is wrong.
+    pub damaged: bool,
+}
+
+#[cfg(feature = "fault-injection")]
+impl Piece<'_> {
+    fn page(&self, id: JournalId) -> Vec<u8> {
+        let mut record = MAGIC.to_vec();
+        record.extend_from_slice(&[FORMAT, 0]);
+        record.extend_from_slice(&id.0);
+        record.extend_from_slice(&self.turn.to_be_bytes());
+        record.extend_from_slice(&self.sequence.to_be_bytes());
+        record.extend_from_slice(&[0; 16]);
+        record.extend_from_slice(&self.rows.to_be_bytes());
+        record.extend_from_slice(&u32_of(self.payload.len()));
+        record.extend_from_slice(&[0; 4]);
+        record.extend_from_slice(self.payload);
+        let mut right = checksum(&record);
+        right[0] ^= u8::from(self.damaged);
+        record[CHECKSUM_AT..HEADER_BYTES].copy_from_slice(&right);
+        let whole = padded(record.len());
+        record.resize(usize::try_from(whole).unwrap_or(0), 0);
+        record
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

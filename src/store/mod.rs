@@ -33,6 +33,8 @@ mod conformance;
 pub use embedded::EngineOptions;
 pub(crate) use embedded::lock as lock_directory;
 pub use engine::EngineKind;
+#[cfg(feature = "fault-injection")]
+pub use journal::{Piece as JournalPiece, reread as reread_journal};
 pub use mark::{Mark, MarkError, MarkFile};
 pub use writes::{StoredValue, WriteRefused, WriteSet};
 

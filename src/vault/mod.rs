@@ -280,6 +280,17 @@ impl Vault {
         }
     }
 
+    /// What collect documents are verified with: whoever seals details is given it beforehand.
+    ///
+    /// # Errors
+    /// When the vault is closed.
+    pub fn identity(&self) -> Result<VerifierKey, Refusal> {
+        let missing = Refusal::Unavailable("there is no identity key");
+        let key = self.ring().identity().map(|key| key.verifying_key());
+        let key = key.map_err(|_| self.unless_closed(missing.clone()))?;
+        VerifierKey::new(&identity_name(self.id), key).map_err(|_| missing)
+    }
+
     /// Today's collect document, and what it is verified with. The first of a day makes the day's
     /// key.
     ///

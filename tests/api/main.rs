@@ -3,10 +3,18 @@
 mod admin;
 mod backup;
 mod bulk;
+#[cfg(feature = "client")]
+mod client;
+#[cfg(feature = "client")]
+mod client_retries;
+#[cfg(feature = "client")]
+mod client_sealed;
 mod custodians;
 mod endings;
 mod entries;
 mod faults;
+#[cfg(feature = "client")]
+mod flaky;
 mod house;
 mod identity;
 mod last_use;
@@ -22,3 +30,5 @@ mod sealed;
 mod search;
 mod tail;
 mod wire;
+#[cfg(feature = "client")]
+mod wire_cutter;

@@ -9,6 +9,7 @@ mod backup;
 #[path = "../powercut/children.rs"]
 mod children;
 mod clock;
+mod collect;
 mod custody;
 mod dev;
 mod disk;

@@ -4,9 +4,11 @@
 //! input makes no large allocation, and no error says what came in.
 
 mod certificate;
+mod collect;
 mod config;
 mod export;
 mod files;
+mod journal;
 mod ledger;
 mod meter;
 mod payment;
@@ -24,7 +26,7 @@ mod seeds;
 pub type Harness = fn(&[u8]);
 
 /// Every target: its name, which is its corpus' directory, and its function.
-pub const TARGETS: [(&str, Harness); 9] = [
+pub const TARGETS: [(&str, Harness); 11] = [
     ("requests", requests::run),
     ("payment", payment::run),
     ("export", export::run),
@@ -34,4 +36,6 @@ pub const TARGETS: [(&str, Harness); 9] = [
     ("config", config::run),
     ("certificate", certificate::run),
     ("tiles", tiles::run),
+    ("collect", collect::run),
+    ("journal", journal::run),
 ];

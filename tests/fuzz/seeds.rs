@@ -53,6 +53,8 @@ fn seeds_are_made_of_real_artefacts() {
     config();
     rows();
     certificates();
+    collect();
+    journal();
     for first in 0u8..4 {
         for fill in [0u8, 1, 77, 255] {
             let numbers = [0, first, 2, fill, 1, 100, 0, 9, 0, 1, 0, fill];
@@ -69,6 +71,62 @@ fn lines(path: &str) -> Vec<Vec<String>> {
         .filter(|line| !line.starts_with('#') && !line.is_empty())
         .map(|line| line.split('\t').map(str::to_owned).collect())
         .collect()
+}
+
+fn collect() {
+    let letters = "bcdf".repeat(8);
+    for (suite, bytes) in [("x25519", 43), ("x-wing", 1_494)] {
+        let enc = "A".repeat(bytes);
+        let text = format!("pvc1.{suite}.{letters}.nl.{enc}.{}", "A".repeat(704));
+        seed("collect", &[&[0], text.as_bytes()]);
+    }
+    let public = |bytes: usize| "A".repeat(bytes);
+    let document = format!(
+        "{{\"key\":\"{letters}\",\"not_after\":\"2026-11-25T00:00:00.000Z\",\
+         \"not_before\":\"2026-11-23T00:00:00.000Z\",\"suites\":[\
+         {{\"aead\":2,\"kdf\":1,\"kem\":32,\"public\":\"{}=\",\"suite\":\"x25519\"}},\
+         {{\"aead\":2,\"kdf\":1,\"kem\":25722,\"public\":\"{}==\",\"suite\":\"x-wing\"}}],\
+         \"type\":\"payvault collect key\",\"v\":1,\"vault\":\"{}\"}}",
+        public(43),
+        public(1_622),
+        payvault::ids::VaultId([7; 16]),
+    );
+    seed("collect", &[&[2], document.as_bytes()]);
+    seed("collect", &[&[3], document.as_bytes(), b"\n\n"]);
+    for json in [
+        r#"{"card":{"number":"4242424242424242","expiry_month":12,"expiry_year":2030,"holder":"zqxjCANARYvkw","security_code":"123","billing":{"postal_code":"1","address_line":"2"}}}"#,
+        r#"{"iban":{"iban":"NL91ABNA0417164300","holder":"A","bic":"ABNANL2A"}}"#,
+        r#"{"us_account":{"routing_number":"021000021","account_number":"12345","holder":"A","account_type":"checking"}}"#,
+        r#"{"uk_account":{"sort_code":"089999","account_number":"66374958","holder":"A"}}"#,
+        r#"{"se_account":{"clearing_number":"6000","account_number":"123","holder":"A"}}"#,
+        r#"{"bankgiro":{"number":"56939897","holder":"A"}}"#,
+        r#"{"plusgiro":{"number":"47898","holder":"A"}}"#,
+        r#"{"dk_account":{"reg_number":"0040","account_number":"0440116243","holder":"A"}}"#,
+    ] {
+        seed("collect", &[&[1], json.as_bytes()]);
+    }
+}
+
+fn journal() {
+    // A row of two bytes with a value of one; a deleted row.
+    let rows = [
+        0, 0, 0, 2, b'X', b'a', 1, 0, 0, 0, 1, 9, 0, 0, 0, 1, b'X', 0,
+    ];
+    let piece = |flags: u8, turn: u8, sequence: u8| {
+        [&[flags, turn, sequence, 2, rows.len() as u8, 0][..], &rows].concat()
+    };
+    let turns = [
+        piece(2, 1, 1),
+        piece(0, 1, 0),
+        piece(3, 2, 3),
+        piece(1, 2, 0),
+    ];
+    seed("journal", &[&turns.concat()]);
+    seed("journal", &[&turns[0], &turns[1]]);
+    seed("journal", &[&turns[0], &piece(8, 1, 0), &turns[1]]);
+    seed("journal", &[&piece(10, 3, 3), &turns[2]]);
+    seed("journal", &[&turns[0], &turns[3]]);
+    seed("journal", &[&piece(6, 1, 1)]);
 }
 
 fn payment() {

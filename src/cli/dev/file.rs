@@ -19,6 +19,8 @@ pub struct DevFile {
     pub ca: PathBuf,
     /// The ledger's public key.
     pub ledger_key: String,
+    /// What collect documents are verified with.
+    pub identity_key: String,
     /// Who may call, by name.
     pub principals: BTreeMap<String, DevPrincipal>,
 }
@@ -133,6 +135,7 @@ pub(crate) mod testing {
             endpoint: "https://127.0.0.1:4711".to_owned(),
             ca: dir.join("ca.pem"),
             ledger_key: "payvault/vlt_x/1+00000000+AQ==".to_owned(),
+            identity_key: "payvault/vlt_x/identity+00000000+AQ==".to_owned(),
             principals,
         };
         file.write(dir).unwrap()
@@ -149,7 +152,7 @@ mod tests {
         let path = testing::written(dir.path());
         let json: serde_json::Value =
             serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-        for key in ["endpoint", "ca", "ledger_key", "principals"] {
+        for key in ["endpoint", "ca", "ledger_key", "identity_key", "principals"] {
             assert!(json.get(key).is_some(), "{key}");
         }
         let portal = &json["principals"]["portal"];

@@ -75,6 +75,7 @@ pub fn run(args: DevArgs, output: Output) -> Result<(), CliError> {
             "dev_json": running.path,
             "endpoint": running.file.endpoint,
             "ledger_key": running.file.ledger_key,
+            "identity_key": running.file.identity_key,
             "continued": running.continued,
         });
         output.result(&document, |out| {

@@ -18,7 +18,7 @@ use crate::limits;
 use crate::policy::{Agreement, Allowance, AllowanceKey, Principal, Purpose, Role};
 use crate::secret::{SecretText, wipe_stack};
 use crate::store::EngineKind;
-use crate::vault::{self, Founding, Gate, House};
+use crate::vault::{self, Founding, Gate, House, OpenError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -166,10 +166,13 @@ impl Stage {
                 },
             );
         }
+        let identity = vault.identity();
+        let identity = identity.map_err(|no| CliError::Start(OpenError::Refused(no)))?;
         Ok(DevFile {
             endpoint,
             ca: self.dir.join(CA),
             ledger_key: vault.verifier().to_string(),
+            identity_key: identity.to_string(),
             principals,
         })
     }

@@ -157,6 +157,11 @@ impl CollectDocument {
         self.key
     }
 
+    /// The begin of its day.
+    pub fn not_before(&self) -> Timestamp {
+        self.not_before
+    }
+
     /// From then on the vault opens nothing that is sealed with it.
     pub fn not_after(&self) -> Timestamp {
         self.not_after

@@ -38,7 +38,7 @@ cd "$tree/examples/checkout"
 install
 npm run --silent build
 serve "$binary"
-key=$(node built/server/identity.js "$vault/dev.json")
+key=$(identity_key "$binary")
 node build.mjs "$key" "$work/page"
 node build.mjs "$key" "$work/leaking" "$tree/tests/clients/checkout/leak.mjs"
 node_modules/.bin/esbuild "$tree/tests/clients/checkout/bench.mjs" --bundle --minify --format=esm \
