@@ -34,7 +34,7 @@ const ORDERS_MAX = 1_000;
 /** What the visitor buys. Orders are kept in memory: it is an example. */
 interface Order {
   transaction: string;
-  /** "visa 424242******4242", once there is a token. */
+  /** "visa 424242******4242", once it is authorized. */
   paid?: string;
 }
 const orders = new Map<string, Order>();
@@ -141,9 +141,10 @@ async function pay(incoming: IncomingMessage, response: ServerResponse) {
     const { token, details } = await once((requestId) =>
       vault.tokenize({ requestId, transaction: order.transaction, sealedDetails }),
     );
-    order.paid = `${details?.brand ?? ""} ${details?.maskedNumber ?? ""}`.trim();
-    console.log(`portal: ${reference} has a token for ${order.paid}`);
+    const masked = `${details?.brand ?? ""} ${details?.maskedNumber ?? ""}`.trim();
+    console.log(`portal: ${reference} has a token for ${masked}`);
     await handOver({ reference, transaction: order.transaction, token });
+    order.paid = masked;
     redirect(response, `/paid/${reference}`);
   } catch (error) {
     // The vault's refusals repeat no value.
