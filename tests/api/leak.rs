@@ -5,9 +5,9 @@ use crate::house::{Serving, Storing, passphrase, request_id, with_session};
 use crate::road::{grant, terms};
 use crate::search::{Search, Wanted, stands_alone};
 use crate::wire::{all_of, reason};
-use payvault::api::proto as pb;
+use payvault::api::{details_json, proto as pb};
 use payvault::ids::random;
-use payvault::keys::{self, watch};
+use payvault::keys::{self, Suite, watch};
 use payvault::payment::Token;
 use payvault::store::EngineOptions;
 use payvault::store::sled::SledStore;
@@ -335,19 +335,27 @@ async fn walk(
     serving: &Serving,
     transaction: &str,
     canary: &Canary,
-    wandering: bool,
+    (wandering, sealed): (bool, bool),
     sinks: &Sinks,
 ) -> Walked {
     let mut portal = serving.vault("portal");
     let mut processor = serving.vault("processor-a");
-    let handing_in = pb::TokenizeRequest {
+    let mut handing_in = pb::TokenizeRequest {
         request_id: canary.ids[1].clone(),
         transaction: transaction.to_owned(),
         details: canary.details(),
-        replaces: String::new(),
-        want_receipt: false,
-        sealed_details: String::new(),
+        ..Default::default()
     };
+    // Every third one as a browser would.
+    if sealed {
+        let details = handing_in.details.take().expect("details");
+        let json = details_json::write(&details).expect("a kind");
+        let text = std::str::from_utf8(&json).expect("JSON");
+        let document = crate::sealed::document(serving).await;
+        let suite = Suite::ALL[usize::from(canary.ids[1][0]) % 2];
+        handing_in.sealed_details =
+            crate::sealed::sealed_for(serving, &document, suite, transaction, text);
+    }
     let made = portal
         .tokenize(handing_in.clone())
         .await
@@ -535,7 +543,8 @@ async fn a_thousand_canaries_leave_no_trace() {
             tokens += 1;
             let marks = sinks.marks();
             let wandering = number % 5 == 0;
-            let through = walk(&serving, &transaction, &canary, wandering, &sinks).await;
+            let how = (wandering, !wandering && number % 3 == 0);
+            let through = walk(&serving, &transaction, &canary, how, &sinks).await;
             let found = match canary.is_card() {
                 true => sinks.with_code(marks, &canary.code),
                 false => Vec::new(),

@@ -50,7 +50,7 @@ async fn open(serving: &Serving) -> String {
 }
 
 /// The document, as a portal gets it and a page verifies it.
-async fn document(serving: &Serving) -> CollectDocument {
+pub async fn document(serving: &Serving) -> CollectDocument {
     let given = serving
         .vault("portal")
         .get_collect_key(pb::GetCollectKeyRequest {})
@@ -61,7 +61,7 @@ async fn document(serving: &Serving) -> CollectDocument {
     CollectDocument::open(&given.document, &identity, now(serving)).expect("it verifies")
 }
 
-fn sealed_for(
+pub fn sealed_for(
     serving: &Serving,
     document: &CollectDocument,
     suite: Suite,
