@@ -42,7 +42,8 @@ export function isVerified(document: CollectDocument): boolean {
 
 /**
  * Verifies a collect document against the vault's identity key, which must come from elsewhere: in
- * the page's own script, and never beside the document.
+ * the page's own script, and never beside the document. Two keys of one vault may be given, for the
+ * weeks in which a key follows the other.
  *
  * A document that is before its time is taken: its begin says when it is handed out, and a clock that
  * runs behind would refuse every checkout after midnight.
@@ -51,18 +52,19 @@ export function isVerified(document: CollectDocument): boolean {
  */
 export async function verifyDocument(
   note: string,
-  verifierKey: string,
+  verifierKey: string | readonly string[],
   now: Date,
 ): Promise<CollectDocument> {
-  const key = await parseVerifierKey(verifierKey);
-  const vault = IDENTITY.exec(key.name)?.[1];
-  if (vault === undefined) {
-    throw new CollectError("malformed_verifier_key", "the verifier key is not of a vault's identity");
+  const keys = await Promise.all([verifierKey].flat().map(parseVerifierKey));
+  const name = keys[0]?.name ?? "";
+  const vault = IDENTITY.exec(name)?.[1];
+  if (vault === undefined || keys.some((key) => key.name !== name)) {
+    throw new CollectError("malformed_verifier_key", "the verifier keys are not of a vault's identity");
   }
   if (note.length > DOCUMENT_BYTES_MAX || utf8(note).length > DOCUMENT_BYTES_MAX) {
     throw new CollectError("oversize_document", "the document has more than 4,096 bytes");
   }
-  const body = parse(await openNote(note, key));
+  const body = parse(await openNote(note, keys));
   if (body.type !== TYPE) throw new CollectError("another_type", "not a collect document");
   if (body.v !== VERSION) {
     throw new CollectError("another_version", "a collect document of an unknown version");

@@ -1,6 +1,6 @@
 /**
- * Signed notes (C2SP signed-note) with one Ed25519 key: docs/format.md, 7.2. The key is pinned: a
- * key that comes beside a note proves nothing about it.
+ * Signed notes (C2SP signed-note) with Ed25519: docs/format.md, 7.2. Keys are pinned: one that comes
+ * beside a note proves nothing about it.
  */
 import { type Bytes, concat, equal, fromBase64, toHex, utf8 } from "./encoding.js";
 import { CollectError } from "./error.js";
@@ -32,8 +32,11 @@ export async function parseVerifierKey(text: string): Promise<VerifierKey> {
   return { name, id: own, publicKey: key.slice(1) };
 }
 
-/** The note's text, its last newline included, once the key signed it. */
-export async function openNote(note: string, key: VerifierKey): Promise<string> {
+/**
+ * The note's text, its last newline included, once one of the keys signed it, and no signature that
+ * names one of them is false.
+ */
+export async function openNote(note: string, keys: readonly VerifierKey[]): Promise<string> {
   const malformed = () => new CollectError("malformed_document", "the document is no signed note");
   const end = note.lastIndexOf("\n\n");
   if (end < 0 || !note.endsWith("\n") || note.endsWith("\n\n")) throw malformed();
@@ -47,14 +50,16 @@ export async function openNote(note: string, key: VerifierKey): Promise<string> 
     if (name === undefined || signature === undefined || signature.length <= KEY_ID_BYTES) {
       throw malformed();
     }
+    const id = signature.slice(0, KEY_ID_BYTES);
+    const key = keys.find((one) => one.name === name && equal(one.id, id));
     // Signatures by other keys say nothing here.
-    if (name !== key.name || !equal(signature.slice(0, KEY_ID_BYTES), key.id)) continue;
+    if (key === undefined) continue;
     if (!(await verifies(key, utf8(text), signature.slice(KEY_ID_BYTES)))) {
       throw new CollectError("not_signed", "the document's signature isn't the vault's");
     }
     signed = true;
   }
-  if (!signed) throw new CollectError("not_signed", "the pinned key didn't sign the document");
+  if (!signed) throw new CollectError("not_signed", "no pinned key signed the document");
   return text;
 }
 

@@ -7,7 +7,7 @@ import { NOON, TestVault } from "./vault.js";
 const vault = await TestVault.make();
 const other = await TestVault.make();
 
-const refused = (code: CollectErrorCode, note: string, key = vault.verifierKey, now = NOON) =>
+const refused = (code: CollectErrorCode, note: string, key: string | string[] = vault.verifierKey, now = NOON) =>
   assert.rejects(verifyDocument(note, key, now), (error) => {
     assert.ok(error instanceof CollectError, String(error));
     assert.equal(error.code, code);
@@ -100,6 +100,23 @@ test("more than 4,096 bytes are refused before anything is read", async () => {
   await verifyDocument(await pad(4_096 - length - 2), vault.verifierKey, NOON);
   await refused("oversize_document", await pad(4_096 - length - 1));
   await refused("oversize_document", "x".repeat(1_000_000));
+});
+
+test("of two keys of one vault either may have signed; keys of two vaults are refused", async () => {
+  const successor = await vault.successor();
+  const keys = [vault.verifierKey, successor.verifierKey];
+  for (const signer of [vault, successor]) {
+    await verifyDocument(await signer.document(), keys, NOON);
+    await verifyDocument(await signer.document(), keys.toReversed(), NOON);
+  }
+  await refused("not_signed", await successor.document());
+  await refused("not_signed", await other.document(), keys);
+  await refused("malformed_verifier_key", await vault.document(), [...keys, other.verifierKey]);
+  await refused("malformed_verifier_key", await vault.document(), []);
+  // One of them signed another text: that is no slip.
+  const text = (await vault.document()).split("\n\n")[0] + "\n";
+  const [good, bad] = [await vault.signature(text), await successor.signature("another\n")];
+  await refused("not_signed", `${text}\n${good}\n${bad}\n`, keys);
 });
 
 test("a key that isn't a vault identity's verifier key is refused", async () => {

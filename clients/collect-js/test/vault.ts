@@ -15,16 +15,24 @@ const digest = async (...parts: Bytes[]): Promise<Bytes> =>
 export const NOON = new Date("2026-11-28T12:00:00.000Z");
 
 export class TestVault {
-  readonly id = `vlt_${randomLetters()}`;
-  readonly name = `payvault/${this.id}/identity`;
+  readonly name: string;
   verifierKey = "";
   keyId = "";
   private signing!: CryptoKeyPair;
   private signingId!: Bytes;
   private readonly pairs = new Map<string, { pair: CryptoKeyPair; publicKey: Bytes }>();
 
-  static async make(): Promise<TestVault> {
-    const vault = new TestVault();
+  private constructor(readonly id = `vlt_${randomLetters()}`) {
+    this.name = `payvault/${id}/identity`;
+  }
+
+  /** The same vault with the identity's next key. */
+  successor(): Promise<TestVault> {
+    return TestVault.make(this.id);
+  }
+
+  static async make(id?: string): Promise<TestVault> {
+    const vault = new TestVault(id);
     vault.signing = (await subtle.generateKey("Ed25519", true, ["sign", "verify"])) as CryptoKeyPair;
     const key = concat(
       new Uint8Array([1]),
