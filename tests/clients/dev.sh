@@ -5,6 +5,7 @@
 #   vault     the vault's own, in it
 #   pid       its process; empty when there is none
 #   serve     starts BINARY, and returns when it serves
+#   identity_key BINARY      prints what collect documents are verified with, once it serves
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/payvault-client.XXXXXX")
 vault=$work/vault
@@ -45,4 +46,8 @@ serve() {
         fi
         sleep 0.1
     done
+}
+
+identity_key() {
+    PAYVAULT_DEV=$vault/dev.json PAYVAULT_AS=operator "$1" keys identity
 }
