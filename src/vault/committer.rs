@@ -33,7 +33,7 @@ use crate::limits;
 use crate::store::{CommitError, RoundId, Settled, Store, StoredValue, WriteSet};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 
@@ -58,7 +58,31 @@ pub struct Shared {
     pub tee: Arc<Tee>,
     /// By how many milliseconds wall time is off, while it is suspect.
     pub clock_off: Arc<ArcSwapOption<i64>>,
+    /// Alarms of other threads, for the committer's next look.
+    pub raised: Raised,
 }
+
+/// Alarms of other threads.
+#[derive(Clone, Default)]
+pub struct Raised(Arc<Mutex<Vec<Alarm>>>);
+
+impl Shared {
+    /// Leaves an alarm for the committer to enter.
+    pub(super) fn raise(&self, alarm: Alarm) {
+        let mut raised = self.raised.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if raised.len() < RAISED_MAX {
+            raised.push(alarm);
+        }
+    }
+
+    fn take_raised(&self) -> Vec<Alarm> {
+        let mut raised = self.raised.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut raised)
+    }
+}
+
+/// Alarms of other threads that wait; what comes beyond is in the log only.
+const RAISED_MAX: usize = 64;
 
 /// What the committer is told about the house.
 #[derive(Clone)]
@@ -588,6 +612,9 @@ impl Committer {
         self.codes.wipe_old(self.clock.monotonic_ms());
         let step = self.clock_step();
         self.keep_on(&step);
+        for alarm in self.shared.take_raised() {
+            self.alarms.raise(alarm);
+        }
         let owes = self.floods.has_ended(step.now) || !self.alarms.owed().is_empty();
         if owes || step.changed || self.owes_entries() {
             self.attempt_alone(Note::Tick);
@@ -724,6 +751,9 @@ impl Batch<'_> {
             }
             if let Some(usual) = alarm.usual {
                 entry.detail.insert("usual", usual.to_string());
+            }
+            for (name, value) in &alarm.detail {
+                entry.detail.insert(name, value.clone());
             }
             entry.detail.insert("alarm", alarm.what.to_owned());
             entry.detail.insert("count", alarm.count.to_string());
