@@ -792,6 +792,58 @@ client_ca = ["ca.pem"]
     }
 
     #[test]
+    fn witnesses_are_near_and_each_is_there_once() {
+        let key = |seed: u8| {
+            let cosigner = crate::ledger::Cosigner::of_seed(&format!("w{seed}"), &[seed; 32]);
+            cosigner.unwrap().verifier().to_string()
+        };
+        let one = |url: &str, key: &str| format!("[[witness]]\nurl = \"{url}\"\nkey = \"{key}\"\n");
+        let with = |tables: &str| load(&format!("{LEAST}{tables}"), &[]);
+        assert_eq!(with("").unwrap().witnesses.list, []);
+        for url in [
+            "http://127.0.0.1:8090",
+            "http://localhost:8090/",
+            "http://10.1.2.3/w",
+            "http://[::1]:8090",
+            "http://[fd00::1]:8090",
+        ] {
+            let config = with(&one(url, &key(1))).unwrap();
+            assert_eq!(config.witnesses.list[0].url, url.trim_end_matches('/'));
+            assert_eq!(config.witnesses.silent_ms, 600_000);
+        }
+        for (url, what) in [
+            ("https://127.0.0.1:8090", "https is not spoken"),
+            ("http://witness.example", "private network"),
+            ("http://8.8.8.8", "private network"),
+            ("http://[2001:db8::1]", "private network"),
+            ("http://me@127.0.0.1", "nothing else"),
+            ("http://127.0.0.1/?a", "nothing else"),
+            ("127.0.0.1:8090", "http://"),
+            ("ftp://127.0.0.1", "http://"),
+        ] {
+            let said = with(&one(url, &key(1))).unwrap_err().to_string();
+            assert!(said.contains(what), "{url}: {said}");
+        }
+        let long = format!(
+            "http://127.0.0.1/{}",
+            "a".repeat(limits::WITNESS_URL_BYTES_MAX)
+        );
+        assert!(with(&one(&long, &key(1))).is_err());
+        let url = "http://127.0.0.1:1";
+        assert!(with(&one(url, "w1+00000000+AAAA")).is_err());
+        let twice = one(url, &key(1)) + &one("http://127.0.0.1:2", &key(1));
+        assert!(with(&twice).unwrap_err().to_string().contains("twice"));
+        let many: String = (0..=limits::WITNESSES_MAX as u8)
+            .map(|n| one(url, &key(n)))
+            .collect();
+        assert!(with(&many).unwrap_err().to_string().contains("at most 8"));
+        for minutes in ["0", "10081"] {
+            let variables = [("PAYVAULT_WITNESS_SILENT_MINUTES", minutes)];
+            assert!(load(LEAST, &variables).is_err(), "{minutes}");
+        }
+    }
+
+    #[test]
     fn the_least_file_gets_every_default() {
         let config = load(LEAST, &[]).unwrap();
         assert!(config.data_dir.is_absolute() && config.data_dir.ends_with("data"));

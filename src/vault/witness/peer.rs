@@ -279,3 +279,83 @@ impl Peer {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{ManualClock, Timestamp};
+    use crate::ledger::{Checkpoint, Cosigner};
+    use std::sync::Arc;
+
+    fn cosigner() -> Cosigner {
+        Cosigner::of_seed("w.example", &[1; 32]).unwrap()
+    }
+
+    fn peer() -> Peer {
+        let at = WitnessAt {
+            url: "http://127.0.0.1:1".to_owned(),
+            key: cosigner().verifier(),
+        };
+        Peer::new(at, 0)
+    }
+
+    fn published(size: u64) -> Published {
+        let checkpoint = Checkpoint {
+            origin: "log.example".to_owned(),
+            size,
+            root: [7; 32],
+        };
+        let key = ed25519_dalek::SigningKey::from_bytes(&[9; 32]);
+        let note = Arc::from(checkpoint.sign(&key).unwrap());
+        Published { checkpoint, note }
+    }
+
+    #[test]
+    fn a_witness_that_owes_for_too_long_is_an_alarm_once() {
+        let clock = Clock::Manual(ManualClock::starting_at(Timestamp(1_000_000)));
+        let mut peer = peer();
+        let newest = published(5);
+        let silence = |peer: &mut Peer, at| peer.silence(&newest, at, 60_000, &clock);
+        assert_eq!(silence(&mut peer, 1_000), None);
+        assert_eq!(silence(&mut peer, 60_999), None);
+        let alarm = silence(&mut peer, 61_000).unwrap();
+        assert_eq!((alarm.what, alarm.count), (WITNESS_SILENT, 5));
+        assert_eq!(alarm.since, Timestamp(940_000));
+        assert!(peer.standing().silent);
+        assert_eq!(silence(&mut peer, 90_000), None);
+        // It cosigns; what it then owes begins anew.
+        peer.cosigned = 5;
+        assert_eq!(silence(&mut peer, 91_000), None);
+        assert!(!peer.standing().silent);
+        peer.cosigned = 4;
+        assert_eq!(silence(&mut peer, 92_000), None);
+        assert!(silence(&mut peer, 152_000).is_some());
+    }
+
+    #[test]
+    fn only_its_own_line_is_taken_over() {
+        let peer = peer();
+        let newest = published(5);
+        let text = newest.checkpoint.text();
+        let own = cosigner().cosign(&text, 7).unwrap();
+        let stranger = Cosigner::of_seed("w.example", &[2; 32]).unwrap();
+        let foreign = stranger.cosign(&text, 7).unwrap();
+        let other = Cosigner::of_seed("v.example", &[3; 32]).unwrap();
+        let more = other.cosign(&text, 7).unwrap();
+        let verified = |lines: &str| peer.verified(&newest.note, lines);
+        assert_eq!(verified(&format!("{more}{own}")), Ok(own.clone()));
+        let of_another_text = cosigner()
+            .cosign(&published(6).checkpoint.text(), 7)
+            .unwrap();
+        for bad in [
+            "",
+            "nonsense\n",
+            &own[..own.len() - 1],
+            &more,
+            &foreign,
+            &of_another_text,
+        ] {
+            assert!(verified(bad).is_err(), "{bad}");
+        }
+    }
+}
