@@ -366,6 +366,10 @@ pub const KEEPER_PAGES_MAX: usize = 64;
 pub const KEEPER_MS_MAX: u64 = 20;
 /// Rows of erased transactions that are taken away in one round.
 pub const SWEEP_ROWS_MAX: usize = 512;
+/// Pages of erased entries that are replaced in one round …
+pub const PRUNE_PAGES_MAX: usize = 64;
+/// … and that are looked at for it.
+pub const PRUNE_PAGES_LOOKED_MAX: usize = 512;
 /// Legal holds at once.
 pub const HOLDS_MAX: usize = 1_000;
 /// Entries about keys in one round.

@@ -58,7 +58,9 @@ pub(super) fn event_of(work: &Work) -> Event {
             Note::BackupEnded { .. } => Event::BackupEnded,
             Note::EpochOpened(_) => Event::EpochOpened,
             Note::Handshakes(_) => Event::HandshakesRefused,
-            Note::Tick | Note::Sweep(_) | Note::MoveHeld(_) => Event::DenialsSummed,
+            Note::Tick | Note::Sweep(_) | Note::Prune(_) | Note::MoveHeld(_) => {
+                Event::DenialsSummed
+            }
         },
     }
 }

@@ -33,6 +33,7 @@ mod load;
 mod open;
 mod open_transaction;
 mod proofs;
+mod prune;
 mod publish;
 mod rates;
 mod redeem;
