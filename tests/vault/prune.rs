@@ -338,7 +338,10 @@ fn a_page_that_is_pruned_by_hand_while_its_key_lives_is_found() {
 fn what_is_cut_short_is_gone_on_with() {
     let mut seen = [0, 0];
     // Which round of that second prunes is not said, so each of them meets each fault.
-    for (fault, round) in Fault::ALL.into_iter().flat_map(|f| [(f, 1), (f, 2), (f, 3)]) {
+    for (fault, round) in Fault::ALL
+        .into_iter()
+        .flat_map(|f| [(f, 1), (f, 2), (f, 3)])
+    {
         let mut home = erased(20);
         let keys = keys_of_month(&home);
         let (entries, _) = under(&pages(&home), &keys);
