@@ -617,3 +617,39 @@ async fn an_export_carries_what_witnesses_cosigned_and_a_verifier_asks_for_it() 
     }
     stage.place.stop();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_witness_that_hangs_holds_up_neither_start_nor_answers_nor_end() {
+    let mut stage = Stage::new().await;
+    let listener = std::net::TcpListener::bind(&stage.port).expect("a port");
+    let (said, heard) = std::sync::mpsc::channel();
+    // It takes every connection, reads, and never answers.
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut begin = [0; 4];
+            if stream.read_exact(&mut begin).is_ok() && said.send(begin).is_err() {
+                return;
+            }
+            held.push(stream);
+        }
+    });
+    let key = payvault::ledger::Cosigner::generate("hangs.example/w").expect("a key");
+    stage.configure(&key.verifier());
+    stage.place.start(&[]).await.expect("it serves");
+    assert_eq!(&heard.recv().expect("asked at the start"), b"GET ");
+    stage.login().await;
+    stage.grow(5).await;
+    assert_eq!(&heard.recv().expect("submitted to"), b"POST");
+    stage.grow(5).await;
+    assert!(stage.checkpoint().await.cosigned.is_none());
+    // A call is under way; it has ten seconds, and the end doesn't wait for them.
+    let began = std::time::Instant::now();
+    stage.place.stop();
+    assert!(
+        began.elapsed() < std::time::Duration::from_secs(9),
+        "{:?}",
+        began.elapsed()
+    );
+}

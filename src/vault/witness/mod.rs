@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// A witness that the vault asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,6 +134,8 @@ pub(super) struct Watched {
 /// The way to the witnesses.
 pub(super) struct Witnessing {
     waiting: Arc<(Mutex<Waiting>, Condvar)>,
+    /// Cuts short what is being asked.
+    hurry: Arc<Notify>,
     watched: Watched,
     thread: Option<JoinHandle<()>>,
 }
@@ -171,11 +173,14 @@ impl Witnessing {
             standings: Arc::default(),
         };
         let (own, standings) = (Arc::clone(&waiting), Arc::clone(&watched.standings));
+        let hurry: Arc<Notify> = Arc::default();
+        let cut = Arc::clone(&hurry);
         let thread = std::thread::Builder::new()
             .name("witnesses".to_owned())
-            .spawn(move || Round::new(bench, runtime, standings, sender).work(&own))?;
+            .spawn(move || Round::new(bench, runtime, cut, standings, sender).work(&own))?;
         Ok(Some(Witnessing {
             waiting,
+            hurry,
             watched,
             thread: Some(thread),
         }))
@@ -200,6 +205,7 @@ impl Drop for Witnessing {
         let (lock, wake) = &*self.waiting;
         lock.lock().unwrap_or_else(PoisonError::into_inner).stop = true;
         wake.notify_one();
+        self.hurry.notify_one();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -241,6 +247,7 @@ impl Watched {
 struct Round {
     bench: Bench,
     runtime: tokio::runtime::Runtime,
+    hurry: Arc<Notify>,
     asker: ask::Asker,
     peers: Vec<Peer>,
     standings: Arc<Mutex<Vec<Standing>>>,
@@ -251,6 +258,7 @@ impl Round {
     fn new(
         bench: Bench,
         runtime: tokio::runtime::Runtime,
+        hurry: Arc<Notify>,
         standings: Arc<Mutex<Vec<Standing>>>,
         cosigned: watch::Sender<Option<Published>>,
     ) -> Round {
@@ -260,6 +268,7 @@ impl Round {
         Round {
             bench,
             runtime,
+            hurry,
             asker: ask::asker(),
             peers,
             standings,
@@ -321,6 +330,7 @@ impl Round {
         let Round {
             bench,
             runtime,
+            hurry,
             asker,
             peers,
             ..
@@ -331,9 +341,13 @@ impl Round {
                 .filter(|peer| peer.owes(newest) && (last || peer.is_due(now_ms)))
                 .map(|peer| peer.ask(asker, bench, newest));
             let all = together(asks.collect());
-            tokio::time::timeout(Duration::from_millis(patience), all)
-                .await
-                .unwrap_or_default()
+            tokio::select! {
+                all = tokio::time::timeout(Duration::from_millis(patience), all) => {
+                    all.unwrap_or_default()
+                }
+                // A witness that hangs must not hold up the end.
+                () = hurry.notified(), if !last => Vec::new(),
+            }
         });
         let cosigned = lines.into_iter().flatten().collect::<String>();
         if !cosigned.is_empty() {

@@ -127,7 +127,7 @@ impl Records {
     pub(super) fn add(&self, body: &[u8]) -> Result<String, No> {
         let body = std::str::from_utf8(body)
             .map_err(|_| No::Refused(Refused::Malformed("it is not text")))?;
-        let submission = Submission::parse(body).map_err(|what| No::refused_shape(what))?;
+        let submission = Submission::parse(body).map_err(No::refused_shape)?;
         let origin = submission
             .origin()
             .map_err(|_| No::refused_shape("the checkpoint is not a note"))?;
