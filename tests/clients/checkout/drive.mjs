@@ -301,9 +301,12 @@ ok("with a planted leak, a field that is posted too, the same search fails");
     const response = await route.fetch();
     await route.fulfill({ response, body: `${bad}${await response.text()}` });
   });
+  await page.route(`${portal.address}other.js`, (route) =>
+    route.fulfill({ contentType: "text/javascript", body: bad }),
+  );
   await page.route(portal.address, async (route) => {
     const response = await route.fetch();
-    const scripts = `<script>${bad}</script><script src="/checkout.js"></script></body>`;
+    const scripts = `<script>${bad}</script><script src="/other.js"></script></body>`;
     await route.fulfill({ response, body: (await response.text()).replace("</body>", scripts) });
   });
   await page.goto(portal.address);
