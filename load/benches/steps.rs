@@ -5,12 +5,14 @@ mod support;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use payvault::api::convert;
+use payvault::api::details_json;
 use payvault::api::proto as pb;
 use payvault::api::violations::Violations;
 use payvault::clock::{Clock, Timestamp};
 use payvault::ids::{self, TransactionId, VaultId};
 use payvault::keys::{
-    Argon2Cost, KeyId, KeyName, Keyring, Kind, Place, SealFile, open_record, seal_record,
+    Argon2Cost, Bound, KeyId, KeyName, Keyring, Kind, Place, SealFile, SealedDetails, Suite,
+    open_record, seal_details, seal_record,
 };
 use payvault::ledger::{Checkpoint, Entry, Event, Leaf, Outcome, Tree, seal_content};
 use payvault::payment::{CardInput, Details, Token, card};
@@ -51,6 +53,7 @@ static BENCH: LazyLock<Bench> = LazyLock::new(|| {
     let mut ring = Keyring::create(&keys, vault, &root, now).expect("a keyring");
     let (year, month) = now.year_month();
     let names = [
+        KeyName::Collect { day: now.day() },
         KeyName::Release {
             site: site(),
             day: now.day() + 20,
@@ -140,9 +143,35 @@ fn parse_tokenize(bencher: Bencher) {
         let id = convert::request_id(asked.request_id, &mut violations);
         let transaction = convert::transaction(&asked.transaction, &mut violations);
         let tables = payvault::payment::ModulusTables::default();
-        let details = convert::details(asked.details, b.now, &tables, &mut violations);
+        let details = convert::details("details", asked.details, b.now, &tables, &mut violations);
         assert!(violations.is_empty());
         (id.is_some(), transaction.is_some(), details.is_some())
+    });
+}
+
+/// Sealed details: taken apart, opened, and read as details in clear are.
+#[divan::bench(args = ["x25519", "x-wing"])]
+fn open_sealed(bencher: Bencher, suite: &str) {
+    let b = &*BENCH;
+    let suite = Suite::of_name(suite).expect("a suite");
+    let bound = Bound {
+        vault: b.ring.vault(),
+        site: site(),
+        transaction: b.transaction,
+    };
+    let keys = b.ring.collect_keys(b.now);
+    let key = keys.first().expect("a collect key");
+    let json = br#"{"card":{"number":"4242424242424242","expiry_month":11,"expiry_year":2030,"holder":"Saskia de Vries"}}"#;
+    let text = seal_details(suite, key.id(), key.public(suite), &bound, json).expect("sealed");
+    bencher.bench_local(|| {
+        let sealed = SealedDetails::parse(black_box(&text)).expect("a text");
+        let opened = key.open(&sealed, &bound).expect("it opens");
+        let given = details_json::parse(&opened).expect("details");
+        let mut violations = Violations::new();
+        let tables = payvault::payment::ModulusTables::default();
+        let details = convert::details("x", Some(given), b.now, &tables, &mut violations);
+        assert!(violations.is_empty());
+        (sealed.encapsulation(), details.is_some())
     });
 }
 

@@ -8,7 +8,7 @@ use crate::api::proto as pb;
 use crate::clock::{Clock, DAY_MS, Timestamp};
 use crate::ids::{Site, TransactionId};
 use crate::keys::{SealError, Suite};
-use crate::ledger::VerifierKey;
+use crate::ledger::{NoteFault, VerifierKey};
 use crate::limits;
 use crate::vault::{CollectDocument, DocumentError};
 use std::sync::Arc;
@@ -25,9 +25,9 @@ pub struct CollectNote {
 
 /// Where the client keeps the day's document.
 pub(super) struct Collecting {
-    /// Who signs it. Never learnt from the vault's answer.
-    pub(super) identity: Option<VerifierKey>,
-    pub(super) clock: Clock,
+    /// Who may sign it. Never learnt from the vault's answer.
+    identities: Vec<VerifierKey>,
+    clock: Clock,
     held: Mutex<Option<Held>>,
 }
 
@@ -39,12 +39,27 @@ struct Held {
 }
 
 impl Collecting {
-    pub(super) fn new(identity: Option<VerifierKey>, clock: Clock) -> Collecting {
+    pub(super) fn new(identities: Vec<VerifierKey>, clock: Clock) -> Collecting {
         Collecting {
-            identity,
+            identities,
             clock,
             held: Mutex::new(None),
         }
+    }
+
+    /// The document, signed by one of the keys that were given.
+    fn verified(&self, text: &str) -> Result<CollectDocument, ClientError> {
+        let mut last = ClientError::NoIdentity;
+        for identity in &self.identities {
+            match CollectDocument::open(text, identity, self.clock.now()) {
+                Ok(document) => return Ok(document),
+                Err(error @ DocumentError::Note(NoteFault::NoKnownSignature)) => {
+                    last = error.into();
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(last)
     }
 }
 
@@ -71,10 +86,9 @@ impl Client {
     /// out of date; [`ClientError::NoIdentity`]; else as any call.
     pub async fn collect_key(&self) -> Result<Arc<CollectNote>, ClientError> {
         let collecting = &self.collecting;
-        let identity = collecting
-            .identity
-            .as_ref()
-            .ok_or(ClientError::NoIdentity)?;
+        if collecting.identities.is_empty() {
+            return Err(ClientError::NoIdentity);
+        }
         // Held while it is fetched, so that many callers fetch once.
         let mut held = collecting.held.lock().await;
         if let Some(held) = held
@@ -93,7 +107,7 @@ impl Client {
                 return good.map(|held| Arc::clone(&held.note)).ok_or(error);
             }
         };
-        let document = CollectDocument::open(&text, identity, collecting.clock.now())?;
+        let document = collecting.verified(&text)?;
         let not_before = document.not_before();
         let note = Arc::new(CollectNote { text, document });
         *held = Some(Held {

@@ -19,9 +19,10 @@ pub struct Config {
     pub certificate_pem: String,
     /// Its private key, in PEM.
     pub key_pem: SecretText,
-    /// The key with which the vault's identity signs collect documents (`payvault keys identity`), for
+    /// The key with which the vault's identity signs collect documents (`payvault keys identity`), and
+    /// its successor where one is on its way, for
     /// [`Client::collect_key`](super::Client::collect_key). Have it from the vault's operators.
-    pub identity: Option<VerifierKey>,
+    pub identities: Vec<VerifierKey>,
     /// What a collect document's time is judged by.
     pub clock: Clock,
     /// How long a call takes at most, repetitions and pauses included.
@@ -47,7 +48,7 @@ impl Config {
             ca_pem: ca_pem.into(),
             certificate_pem: certificate_pem.into(),
             key_pem,
-            identity: None,
+            identities: Vec::new(),
             clock: Clock::system(),
             deadline: Duration::from_millis(limits::DEADLINE_MS_MAX),
             answer_within: Duration::from_millis(limits::CLIENT_ANSWER_MS),

@@ -24,7 +24,7 @@
 //! # async fn collect(
 //! #     portal: Client, site: Site, transaction: TransactionId, details: Details,
 //! # ) -> Result<Tokenized, ClientError> {
-//! // The portal's, with Config::identity set; its text goes to the app.
+//! // The portal's, with Config::identities set; its text goes to the app.
 //! let note = portal.collect_key().await?;
 //! // The app's, once it has verified the text.
 //! let sealed = seal(&note.document, site, transaction, &details, Suite::XWing)?;
@@ -168,7 +168,7 @@ impl Client {
                 answer_within,
                 retries: config.retries,
             }),
-            collecting: Arc::new(Collecting::new(config.identity, config.clock)),
+            collecting: Arc::new(Collecting::new(config.identities, config.clock)),
         })
     }
 

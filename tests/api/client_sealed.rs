@@ -29,9 +29,9 @@ fn identity(serving: &Serving) -> VerifierKey {
 }
 
 /// A portal that knows the vault's identity and has its time from the vault's clock.
-async fn portal_with(serving: &Serving, identity: Option<VerifierKey>) -> Client {
+async fn portal_with(serving: &Serving, identities: Vec<VerifierKey>) -> Client {
     let mut config = config(serving, "portal");
-    config.identity = identity;
+    config.identities = identities;
     config.clock = Clock::Manual(Arc::clone(&serving.clock));
     config.retries = Retries {
         pause: Duration::from_millis(1),
@@ -41,7 +41,7 @@ async fn portal_with(serving: &Serving, identity: Option<VerifierKey>) -> Client
 }
 
 async fn portal(serving: &Serving) -> Client {
-    portal_with(serving, Some(identity(serving))).await
+    portal_with(serving, vec![identity(serving)]).await
 }
 
 async fn collect_key(portal: &Client) -> Arc<CollectNote> {
@@ -128,20 +128,28 @@ async fn nothing_is_taken_from_a_vault_that_is_not_the_pinned_one() {
     // Another vault's key, another key of the same name, and none.
     let impostor = ed25519_dalek::SigningKey::from_bytes(&[7; 32]).verifying_key();
     let impostor = VerifierKey::new(own.name(), impostor).expect("a name");
-    for (pinned, fault) in [
-        (identity(&other), NoteFault::NoKnownSignature),
-        (impostor, NoteFault::NoKnownSignature),
+    for pinned in [
+        vec![identity(&other)],
+        vec![impostor.clone()],
+        vec![identity(&other), impostor.clone()],
     ] {
-        let portal = portal_with(&serving, Some(pinned)).await;
+        let portal = portal_with(&serving, pinned).await;
         let refused = portal.collect_key().await.expect_err("not its vault");
         match refused {
-            ClientError::Document(error) => assert_eq!(error, DocumentError::Note(fault)),
+            ClientError::Document(error) => {
+                let unknown = DocumentError::Note(NoteFault::NoKnownSignature);
+                assert_eq!(error, unknown);
+            }
             other => panic!("{other}"),
         }
     }
-    let portal = portal_with(&serving, None).await;
+    let portal = portal_with(&serving, Vec::new()).await;
     let refused = portal.collect_key().await.expect_err("unknown");
     assert!(matches!(refused, ClientError::NoIdentity));
+
+    // While the vault's identity changes, two are pinned.
+    let portal = portal_with(&serving, vec![impostor, own.clone()]).await;
+    collect_key(&portal).await;
 
     // An app that gets the text from the portal finds a changed one out.
     let portal = self::portal(&serving).await;
@@ -179,7 +187,7 @@ async fn with_an_old_document_nothing_is_sealed() {
     }
     // A client whose clock is past the end takes no such document from a vault either.
     let mut ahead = config(&serving, "portal");
-    ahead.identity = Some(identity(&serving));
+    ahead.identities = vec![identity(&serving)];
     ahead.clock = Clock::Manual(payvault::clock::ManualClock::starting_at(end));
     let ahead = Client::connect(ahead).await.expect("a connection");
     let refused = ahead.collect_key().await.expect_err("old");
