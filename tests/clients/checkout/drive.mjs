@@ -294,12 +294,31 @@ ok("with a planted leak, a field that is posted too, the same search fails");
   });
   await refusal(/\(not_signed\)/);
   await page.unroute(portal.address);
+  // Scripts that aren't the page's own: a changed file, one within the page, one that isn't vouched for.
+  const ran = () => page.evaluate(() => document.documentElement.dataset.ran ?? "");
+  const bad = 'document.documentElement.dataset.ran = "yes";';
+  await page.route(`${portal.address}checkout.js`, async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, body: `${bad}${await response.text()}` });
+  });
+  await page.route(`${portal.address}other.js`, (route) =>
+    route.fulfill({ contentType: "text/javascript", body: bad }),
+  );
+  await page.route(portal.address, async (route) => {
+    const response = await route.fetch();
+    const scripts = `<script>${bad}</script><script src="/other.js"></script></body>`;
+    await route.fulfill({ response, body: (await response.text()).replace("</body>", scripts) });
+  });
+  await page.goto(portal.address);
+  assert.equal(await ran(), "");
+  assert.ok(await page.locator("#pay").isDisabled());
+  await page.unrouteAll();
   // Of three days ago.
   await page.clock.setFixedTime(Date.now() + 3 * 86_400_000);
   await refusal(/open too long/);
   assert.deepEqual(posts, []);
   await context.close();
-  ok("a document that was bent, or is over, is sealed to by nobody");
+  ok("a document that was bent or is over is sealed to by nobody, and a script that was bent doesn't run");
 
   const again = await launch(executable, join(work, "replayed-profile"), { width: 390, height: 844 });
   const replaying = again.pages()[0] ?? (await again.newPage());
