@@ -5,7 +5,7 @@
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | 6 | [`cli`], `client` |
+//! | 6 | [`cli`], [`client`](client/index.html) |
 //! | 5 | [`api`] |
 //! | 4 | [`vault`] |
 //! | 3 | [`ledger`], [`policy`] |

@@ -33,6 +33,37 @@ pub const SINK_COMMAND_PAUSE_MS: u64 = 1_000;
 /// While it fails it is tried again at last after this.
 pub const SINK_COMMAND_PAUSE_MS_MAX: u64 = 60_000;
 
+/// Witnesses that a vault asks.
+pub const WITNESSES_MAX: usize = 8;
+/// Bytes of a witness's URL.
+pub const WITNESS_URL_BYTES_MAX: usize = 256;
+/// A call to a witness takes no longer than this …
+pub const WITNESS_CALL_MS_MAX: u64 = 10_000;
+/// … at a start, all of them together, than this …
+pub const WITNESS_START_MS_MAX: u64 = 3_000;
+/// … and at the end.
+pub const WITNESS_LAST_MS_MAX: u64 = 2_000;
+/// Witnesses are asked at most once in this time.
+pub const WITNESS_PAUSE_MS: u64 = 1_000;
+/// While one fails it is asked at last after this.
+pub const WITNESS_PAUSE_MS_MAX: u64 = 60_000;
+/// Minutes without a cosignature that are an alarm, unless configured, …
+pub const WITNESS_SILENT_MINUTES_DEFAULT: u32 = 10;
+/// … and what may be configured.
+pub const WITNESS_SILENT_MINUTES: std::ops::RangeInclusive<u32> = 1..=10_080;
+/// An export waits for a cosigned checkpoint no longer than this.
+pub const EXPORT_COSIGNED_MS_MAX: u64 = 2_000;
+/// Lines of a consistency proof (C2SP tlog-witness).
+pub const WITNESS_PROOF_LINES_MAX: usize = 63;
+/// Bytes that a witness takes in: a note and the longest proof.
+pub const WITNESS_REQUEST_BYTES_MAX: usize = NOTE_BYTES_MAX + 4_096;
+/// Connections at once to a witness.
+pub const WITNESS_CONNECTIONS_MAX: usize = 64;
+/// A request to a witness that takes longer to come in, or a connection without one, is cut.
+pub const WITNESS_REQUEST_MS_MAX: u64 = 10_000;
+/// Ledger keys that a witness is given.
+pub const WITNESS_LEDGERS_MAX: usize = 1_024;
+
 /// Tokens of one transaction.
 pub const TOKENS_PER_TRANSACTION_MAX: usize = 4;
 /// Parties of one transaction.
@@ -341,6 +372,10 @@ pub const KEEPER_PAGES_MAX: usize = 64;
 pub const KEEPER_MS_MAX: u64 = 20;
 /// Rows of erased transactions that are taken away in one round.
 pub const SWEEP_ROWS_MAX: usize = 512;
+/// Pages of erased entries that are replaced in one round …
+pub const PRUNE_PAGES_MAX: usize = 64;
+/// … and that are looked at for it.
+pub const PRUNE_PAGES_LOOKED_MAX: usize = 512;
 /// Legal holds at once.
 pub const HOLDS_MAX: usize = 1_000;
 /// Entries about keys in one round.

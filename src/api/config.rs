@@ -8,11 +8,13 @@ use super::sites::{
 use super::tls::TlsFiles;
 use super::uk_modulus::ModulusFiles;
 use crate::ids::Site;
+use crate::ledger::WitnessKey;
 use crate::limits;
 use crate::store::EngineKind;
+use crate::vault::{WitnessAt, Witnesses};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Component, Path, PathBuf};
 
@@ -56,6 +58,8 @@ pub struct Config {
     pub checkpoint_sink: Option<PathBuf>,
     /// A program that gets each checkpoint on its stdin.
     pub checkpoint_command: Option<PathBuf>,
+    /// Who is asked to cosign each checkpoint.
+    pub witnesses: Witnesses,
     /// Where backups go that operators ask for; none are taken without it.
     pub backup_dir: Option<PathBuf>,
     /// How long copies of the keys directory are kept, in days.
@@ -173,6 +177,18 @@ pub struct Settings {
     pub checkpoint_command: Option<PathBuf>,
     pub backup_dir: Option<PathBuf>,
     pub key_backup_days: Option<u32>,
+    /// Each a table `[[witness]]`.
+    pub witness: Vec<WitnessSettings>,
+    pub witness_silent_minutes: Option<u32>,
+}
+
+/// A table `witness`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct WitnessSettings {
+    pub url: String,
+    pub key: String,
 }
 
 /// The table `tls`.
@@ -321,6 +337,9 @@ impl Settings {
                 "CHECKPOINT_SINK" => settings.checkpoint_sink = path(),
                 "CHECKPOINT_COMMAND" => settings.checkpoint_command = path(),
                 "BACKUP_DIR" => settings.backup_dir = path(),
+                "WITNESS_SILENT_MINUTES" => {
+                    settings.witness_silent_minutes = Some(parse(&name, &value)?);
+                }
                 "KEY_BACKUP_DAYS" => settings.key_backup_days = Some(parse(&name, &value)?),
                 _ => {}
             }
@@ -366,6 +385,11 @@ impl Settings {
         lay(&mut self.checkpoint_command, upper.checkpoint_command);
         lay(&mut self.backup_dir, upper.backup_dir);
         lay(&mut self.key_backup_days, upper.key_backup_days);
+        self.witness.extend(upper.witness);
+        lay(
+            &mut self.witness_silent_minutes,
+            upper.witness_silent_minutes,
+        );
     }
 
     fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
@@ -476,6 +500,7 @@ impl Settings {
             cache_mb: bounded("cache_mb", self.cache_mb.unwrap_or(128), 16..=1_048_576)?,
             checkpoint_sink: self.checkpoint_sink,
             checkpoint_command: self.checkpoint_command,
+            witnesses: judge_witnesses(self.witness, self.witness_silent_minutes)?,
             backup_dir: self.backup_dir,
             key_backup_days: bounded(
                 "key_backup_days",
@@ -485,6 +510,74 @@ impl Settings {
             )?,
         })
     }
+}
+
+fn judge_witnesses(
+    settings: Vec<WitnessSettings>,
+    silent_minutes: Option<u32>,
+) -> Result<Witnesses, ConfigError> {
+    if settings.len() > limits::WITNESSES_MAX {
+        return Err(invalid(
+            "witness",
+            format!("may be there at most {} times", limits::WITNESSES_MAX),
+        ));
+    }
+    let silent_minutes = bounded(
+        "witness_silent_minutes",
+        silent_minutes.unwrap_or(limits::WITNESS_SILENT_MINUTES_DEFAULT),
+        limits::WITNESS_SILENT_MINUTES,
+    )?;
+    let mut list: Vec<WitnessAt> = Vec::new();
+    for one in settings {
+        let url = witness_url(&one.url).map_err(|what| invalid("witness.url", what))?;
+        let key = WitnessKey::parse(one.key.trim())
+            .map_err(|error| invalid("witness.key", error.to_string()))?;
+        if list.iter().any(|other| other.key.is_the_same_as(&key)) {
+            return Err(invalid("witness.key", "is there twice"));
+        }
+        list.push(WitnessAt { url, key });
+    }
+    Ok(Witnesses {
+        list,
+        silent_ms: u64::from(silent_minutes) * 60_000,
+    })
+}
+
+/// Plain HTTP, to where nobody but the house itself can listen: hashes and signatures are all that
+/// goes over it, but whoever stands between could keep a witness silent.
+fn witness_url(text: &str) -> Result<String, &'static str> {
+    if text.len() > limits::WITNESS_URL_BYTES_MAX {
+        return Err("is too long");
+    }
+    let url: http::Uri = text.parse().map_err(|_| "is no URL")?;
+    match url.scheme_str() {
+        Some("http") => {}
+        Some("https") => {
+            return Err(
+                "https is not spoken here: put a proxy that does beside the vault, and name its \
+                 address on this machine with http",
+            );
+        }
+        _ => return Err("must begin with http://"),
+    }
+    if url.query().is_some() || text.contains(['#', '@']) {
+        return Err("must be a host, a port and perhaps a path, and nothing else");
+    }
+    let host = url.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
+    let near = match address {
+        Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private(),
+        Ok(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local(),
+        Err(_) => host == "localhost",
+    };
+    if !near {
+        return Err(
+            "must be localhost or an address of this machine or of a private network (10/8, \
+             172.16/12, 192.168/16, fc00::/7): for a witness elsewhere put a proxy that speaks \
+             https beside the vault",
+        );
+    }
+    Ok(text.trim_end_matches('/').to_owned())
 }
 
 /// The tables belong together: weights without substitutions would refuse good accounts.
@@ -701,6 +794,58 @@ client_ca = ["ca.pem"]
 
     fn refused(text: &str, variables: &[(&str, &str)]) -> String {
         load(text, variables).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn witnesses_are_near_and_each_is_there_once() {
+        let key = |seed: u8| {
+            let cosigner = crate::ledger::Cosigner::of_seed(&format!("w{seed}"), &[seed; 32]);
+            cosigner.unwrap().verifier().to_string()
+        };
+        let one = |url: &str, key: &str| format!("[[witness]]\nurl = \"{url}\"\nkey = \"{key}\"\n");
+        let with = |tables: &str| load(&format!("{LEAST}{tables}"), &[]);
+        assert_eq!(with("").unwrap().witnesses.list, []);
+        for url in [
+            "http://127.0.0.1:8090",
+            "http://localhost:8090/",
+            "http://10.1.2.3/w",
+            "http://[::1]:8090",
+            "http://[fd00::1]:8090",
+        ] {
+            let config = with(&one(url, &key(1))).unwrap();
+            assert_eq!(config.witnesses.list[0].url, url.trim_end_matches('/'));
+            assert_eq!(config.witnesses.silent_ms, 600_000);
+        }
+        for (url, what) in [
+            ("https://127.0.0.1:8090", "https is not spoken"),
+            ("http://witness.example", "private network"),
+            ("http://8.8.8.8", "private network"),
+            ("http://[2001:db8::1]", "private network"),
+            ("http://me@127.0.0.1", "nothing else"),
+            ("http://127.0.0.1/?a", "nothing else"),
+            ("127.0.0.1:8090", "http://"),
+            ("ftp://127.0.0.1", "http://"),
+        ] {
+            let said = with(&one(url, &key(1))).unwrap_err().to_string();
+            assert!(said.contains(what), "{url}: {said}");
+        }
+        let long = format!(
+            "http://127.0.0.1/{}",
+            "a".repeat(limits::WITNESS_URL_BYTES_MAX)
+        );
+        assert!(with(&one(&long, &key(1))).is_err());
+        let url = "http://127.0.0.1:1";
+        assert!(with(&one(url, "w1+00000000+AAAA")).is_err());
+        let twice = one(url, &key(1)) + &one("http://127.0.0.1:2", &key(1));
+        assert!(with(&twice).unwrap_err().to_string().contains("twice"));
+        let many: String = (0..=limits::WITNESSES_MAX as u8)
+            .map(|n| one(url, &key(n)))
+            .collect();
+        assert!(with(&many).unwrap_err().to_string().contains("at most 8"));
+        for minutes in ["0", "10081"] {
+            let variables = [("PAYVAULT_WITNESS_SILENT_MINUTES", minutes)];
+            assert!(load(LEAST, &variables).is_err(), "{minutes}");
+        }
     }
 
     #[test]

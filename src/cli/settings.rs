@@ -164,6 +164,7 @@ pub fn house(config: &Config, clock: Clock) -> House {
         mark_dir: config.mark_dir.clone(),
         checkpoint_sink: config.checkpoint_sink.clone(),
         checkpoint_command: config.checkpoint_command.clone(),
+        witnesses: config.witnesses.clone(),
         settings: vault::Settings {
             sites: config
                 .sites

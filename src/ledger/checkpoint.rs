@@ -6,11 +6,12 @@
 
 use super::error::NoteFault;
 use super::hash::{Hash, from_base64, to_base64};
-use super::key::VerifierKey;
+use super::key::{VerifierKey, hex};
 use super::note::{self, Note};
 use super::recorded::decimal;
 use crate::ids::VaultId;
 use ed25519_dalek::SigningKey;
+use sha2::{Digest as _, Sha256};
 
 /// A statement of the ledger's size and root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,12 @@ pub struct Checkpoint {
 /// the key that signs them.
 pub fn origin(vault: VaultId, epoch: u32) -> String {
     format!("payvault/{vault}/{epoch}")
+}
+
+/// A log's name in the paths of a witness (C2SP tlog-witness): SHA-256 of its origin, in lower-case
+/// hexadecimal.
+pub fn hex_of_origin(origin: &str) -> String {
+    hex(&Sha256::digest(origin.as_bytes()))
 }
 
 /// Reads [`origin`]'s text.
@@ -93,11 +100,32 @@ impl Checkpoint {
         Err(NoteFault::NoKnownSignature)
     }
 
+    /// As [`Checkpoint::open`], of any log: its note may have lines that say nothing of the tree.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of_any_log(note: &str, keys: &[VerifierKey]) -> Result<Checkpoint, NoteFault> {
+        let note = Note::parse(note)?;
+        let origin = note.unverified_text().split('\n').next();
+        let own: Vec<VerifierKey> = keys
+            .iter()
+            .filter(|key| Some(key.name()) == origin)
+            .cloned()
+            .collect();
+        let (text, _) = note.verify(&own)?;
+        Checkpoint::parse_extended(text).ok_or(NoteFault::Malformed("it is not a checkpoint"))
+    }
+
     /// Reads a note's text. Extension lines are refused: a payvault ledger writes none.
     fn parse(text: &str) -> Option<Checkpoint> {
+        Checkpoint::parse_extended(text).filter(|_| text.split('\n').count() == 4)
+    }
+
+    /// Reads a note's text, of any log: lines may follow that say nothing of the tree.
+    pub(super) fn parse_extended(text: &str) -> Option<Checkpoint> {
         let mut lines = text.strip_suffix('\n')?.split('\n');
         let (origin, size, root) = (lines.next()?, lines.next()?, lines.next()?);
-        if origin.is_empty() || lines.next().is_some() {
+        if origin.is_empty() || lines.any(str::is_empty) {
             return None;
         }
         Some(Checkpoint {

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use std::fmt;
 
 /// Signature type of Ed25519 in C2SP signed-note.
-const ED25519: u8 = 1;
+pub(super) const ED25519: u8 = 1;
 /// Bytes of a verifier key in text that are looked at.
 const TEXT_BYTES_MAX: usize = 512;
 
@@ -33,7 +33,7 @@ impl VerifierKey {
         }
         Ok(VerifierKey {
             name: name.to_owned(),
-            id: key_id(name, &key),
+            id: key_id(ED25519, name, &key),
             key,
         })
     }
@@ -43,28 +43,8 @@ impl VerifierKey {
     /// # Errors
     /// When the form, the signature type or the key id is wrong: a mistyped key is noticed.
     pub fn parse(text: &str) -> Result<VerifierKey, NoteFault> {
-        if text.len() > TEXT_BYTES_MAX {
-            return Err(NoteFault::Key("it is too long"));
-        }
-        // Base64 may hold a plus too: the first two divide.
-        let mut parts = text.splitn(3, '+');
-        let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(NoteFault::Key("it has not three parts divided by a plus"));
-        };
-        let [kind, key @ ..] = hash::decode::<33>(key)
-            .ok_or(NoteFault::Key("its last part is not base64 of 33 bytes"))?;
-        if kind != ED25519 {
-            return Err(NoteFault::Key("it is not an Ed25519 key (type 1)"));
-        }
-        let key = VerifyingKey::from_bytes(&key)
-            .map_err(|_| NoteFault::Key("its bytes are not an Ed25519 public key"))?;
-        let verifier = VerifierKey::new(name, key)?;
-        if hex(&verifier.id) != id {
-            return Err(NoteFault::Key(
-                "its id does not belong to its name and bytes",
-            ));
-        }
-        Ok(verifier)
+        let (name, key) = parts(ED25519, "it is not an Ed25519 key (type 1)", text)?;
+        VerifierKey::new(name, key)
     }
 
     /// Its name: the origin of the ledger that it signs for.
@@ -88,16 +68,54 @@ impl VerifierKey {
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut key = [ED25519; 33];
-        key[1..].copy_from_slice(self.key.as_bytes());
-        write!(
-            f,
-            "{}+{}+{}",
-            self.name,
-            hex(&self.id),
-            STANDARD.encode(key)
-        )
+        write(f, ED25519, &self.name, &self.key)
     }
+}
+
+/// Reads `<name>+<hex key id>+<base64(type ‖ public key)>` of a key of this type.
+pub(super) fn parts<'a>(
+    kind: u8,
+    other_kind: &'static str,
+    text: &'a str,
+) -> Result<(&'a str, VerifyingKey), NoteFault> {
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(NoteFault::Key("it is too long"));
+    }
+    // Base64 may hold a plus too: the first two divide.
+    let mut parts = text.splitn(3, '+');
+    let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(NoteFault::Key("it has not three parts divided by a plus"));
+    };
+    let [own_kind, key @ ..] =
+        hash::decode::<33>(key).ok_or(NoteFault::Key("its last part is not base64 of 33 bytes"))?;
+    if own_kind != kind {
+        return Err(NoteFault::Key(other_kind));
+    }
+    let key = VerifyingKey::from_bytes(&key)
+        .map_err(|_| NoteFault::Key("its bytes are not an Ed25519 public key"))?;
+    if hex(&key_id(kind, name, &key)) != id {
+        return Err(NoteFault::Key(
+            "its id does not belong to its name and bytes",
+        ));
+    }
+    Ok((name, key))
+}
+
+/// Writes what [`parts`] reads.
+pub(super) fn write(
+    f: &mut fmt::Formatter<'_>,
+    kind: u8,
+    name: &str,
+    key: &VerifyingKey,
+) -> fmt::Result {
+    let mut bytes = [kind; 33];
+    bytes[1..].copy_from_slice(key.as_bytes());
+    write!(
+        f,
+        "{name}+{}+{}",
+        hex(&key_id(kind, name, key)),
+        STANDARD.encode(bytes)
+    )
 }
 
 /// Whether a note's signature line may carry this name.
@@ -108,17 +126,17 @@ pub(super) fn is_name(name: &str) -> bool {
             .any(|c| c == '+' || c.is_whitespace() || c.is_control())
 }
 
-/// The first 4 bytes of SHA-256(name ‖ 0x0A ‖ 0x01 ‖ public key).
-pub(super) fn key_id(name: &str, key: &VerifyingKey) -> [u8; 4] {
+/// The first 4 bytes of SHA-256(name ‖ 0x0A ‖ type ‖ public key).
+pub(super) fn key_id(kind: u8, name: &str, key: &VerifyingKey) -> [u8; 4] {
     let mut hash = Sha256::new();
     hash.update(name.as_bytes());
-    hash.update([b'\n', ED25519]);
+    hash.update([b'\n', kind]);
     hash.update(key.as_bytes());
     let [a, b, c, d, ..] = <[u8; 32]>::from(hash.finalize());
     [a, b, c, d]
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a String never fails.

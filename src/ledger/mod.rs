@@ -7,6 +7,7 @@
 
 mod bucket;
 mod checkpoint;
+mod cosignature;
 mod entry;
 mod error;
 mod event;
@@ -23,6 +24,7 @@ mod page;
 mod receipt;
 mod recorded;
 mod report;
+mod submission;
 mod tile_files;
 mod tiles;
 mod tree;
@@ -33,7 +35,8 @@ mod window;
 mod tests;
 
 pub use bucket::Bucket;
-pub use checkpoint::{Checkpoint, origin};
+pub use checkpoint::{Checkpoint, hex_of_origin, origin};
+pub use cosignature::{Cosigner, WitnessKey};
 pub use entry::{Entry, Outcome};
 pub use error::{LedgerError, NoteFault, ProofRefused};
 pub use event::{DETAIL_KEY, Event};
@@ -48,6 +51,7 @@ pub use page::{Page, PageEntry, PageRow, encode_pages};
 pub use receipt::Receipt;
 pub use recorded::Recorded;
 pub use report::{ReceiptReport, Report};
+pub use submission::{Accepted, Refused, Submission};
 pub use tile_files::{TILE_HASHES, TileFile, TileWriter, partial_tiles, tile_path};
 pub use tiles::{HALF_BYTES, HALF_HASHES, HalfTile, Staged, TileSource, Tree};
 pub use tree::{

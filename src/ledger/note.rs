@@ -2,7 +2,7 @@
 //! before a signature by a known key was verified, so [`Note::verify`] alone gives it out.
 
 use super::error::NoteFault;
-use super::key::{VerifierKey, is_name, key_id};
+use super::key::{ED25519, VerifierKey, is_name, key_id};
 use crate::limits::{NOTE_BYTES_MAX, NOTE_SIGNATURES_MAX};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -82,6 +82,19 @@ impl<'a> Note<'a> {
             .map(|key| (self.text, key))
             .ok_or(NoteFault::NoKnownSignature)
     }
+
+    /// The text, of which nobody knows yet who wrote it.
+    pub(super) fn unverified_text(&self) -> &'a str {
+        self.text
+    }
+
+    /// What stands behind a name and id in signature lines: not verified.
+    pub(super) fn signatures_of(&self, name: &str, id: [u8; 4]) -> impl Iterator<Item = &[u8]> {
+        self.signatures
+            .iter()
+            .filter(move |line| line.name == name && line.id == id)
+            .map(|line| line.signature.as_slice())
+    }
 }
 
 impl<'a> SignatureLine<'a> {
@@ -109,7 +122,15 @@ pub fn sign(text: &str, name: &str, key: &SigningKey) -> Result<String, NoteFaul
     if !is_name(name) {
         return Err(NoteFault::Key("its name is empty or has a space or plus"));
     }
-    let mut signature = key_id(name, &key.verifying_key()).to_vec();
-    signature.extend_from_slice(&key.sign(text.as_bytes()).to_bytes());
-    Ok(format!("{text}\n— {name} {}\n", STANDARD.encode(signature)))
+    let signature = key.sign(text.as_bytes()).to_bytes();
+    let id = key_id(ED25519, name, &key.verifying_key());
+    Ok(format!("{text}\n{}", line(name, id, &signature)))
+}
+
+/// A signature line, with its newline.
+pub(super) fn line(name: &str, id: [u8; 4], signature: &[u8]) -> String {
+    format!(
+        "— {name} {}\n",
+        STANDARD.encode([&id[..], signature].concat())
+    )
 }

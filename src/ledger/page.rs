@@ -9,6 +9,10 @@ use crate::limits::VALUE_BYTES_MAX;
 
 const MAGIC: &[u8; 2] = b"PE";
 const FORMAT: u8 = 1;
+/// A page in which entries were pruned, at least one. An earlier version refuses it by its format.
+const FORMAT_PRUNED: u8 = 2;
+/// Stands for the length of a sealed entry that was pruned; its key's id follows.
+const PRUNED: u32 = u32::MAX;
 /// Magic, format, first index, count.
 const HEADER_BYTES: usize = 2 + 1 + 8 + 2;
 /// Leaf hash, facets digest, length of the sealed entry.
@@ -61,6 +65,7 @@ struct OpenPage {
     first: u64,
     count: u16,
     entries: Writer,
+    pruned: bool,
 }
 
 impl OpenPage {
@@ -69,13 +74,27 @@ impl OpenPage {
             first,
             count: 0,
             entries: Writer::with_capacity(1024),
+            pruned: false,
         }
+    }
+
+    fn keep(&mut self, entry: &PageEntry<'_>, sealed: &[u8]) {
+        self.entries.raw(&entry.leaf).raw(&entry.facets);
+        match entry.pruned {
+            None => self.entries.bytes(sealed),
+            Some(key) => self.entries.u32(PRUNED).u32(key),
+        };
+        self.pruned |= entry.pruned.is_some();
+        self.count += 1;
     }
 
     fn close(self) -> PageRow {
         let mut bytes = Vec::with_capacity(HEADER_BYTES + self.entries.len());
         bytes.extend_from_slice(MAGIC);
-        bytes.push(FORMAT);
+        bytes.push(match self.pruned {
+            true => FORMAT_PRUNED,
+            false => FORMAT,
+        });
         bytes.extend_from_slice(&self.first.to_be_bytes());
         bytes.extend_from_slice(&self.count.to_be_bytes());
         bytes.extend_from_slice(self.entries.as_slice());
@@ -106,8 +125,11 @@ pub struct PageEntry<'a> {
     /// The digest of its commitments: with the bucket it hashes to the leaf, even when the entry
     /// can no longer be opened.
     pub facets: Hash,
-    /// The sealed entry.
+    /// The sealed entry; empty when it was pruned.
     pub sealed: &'a [u8],
+    /// The id of the key that it was sealed under, when it was pruned: its key was destroyed, and
+    /// nothing is left of it but what is public. Whoever reads it must see whether that key is gone.
+    pub pruned: Option<u32>,
 }
 
 impl<'a> Page<'a> {
@@ -120,7 +142,8 @@ impl<'a> Page<'a> {
             return Err(Malformed::new("page is longer than a row may be"));
         }
         let mut reader = Reader::new(row);
-        if reader.array()? != *MAGIC || reader.u8()? != FORMAT {
+        let (magic, format) = (reader.array()?, reader.u8()?);
+        if magic != *MAGIC || !matches!(format, FORMAT | FORMAT_PRUNED) {
             return Err(Malformed::new("not a page of a known format"));
         }
         let first = reader.u64()?;
@@ -130,18 +153,46 @@ impl<'a> Page<'a> {
         }
         let mut entries = Vec::with_capacity(usize::from(count).min(row.len() / ENTRY_BYTES));
         for index in first..first + u64::from(count) {
+            let (leaf, facets) = (reader.array()?, reader.array()?);
+            let (sealed, pruned) = match reader.u32()? {
+                PRUNED if format == FORMAT_PRUNED => (&[][..], Some(reader.u32()?)),
+                length => (reader.raw(length as usize)?, None),
+            };
             entries.push(PageEntry {
                 index,
-                leaf: reader.array()?,
-                facets: reader.array()?,
-                sealed: reader.bytes()?,
+                leaf,
+                facets,
+                sealed,
+                pruned,
             });
         }
         reader.end()?;
+        // One spelling: what has nothing pruned is a page as it always was.
+        let any = entries.iter().any(|entry| entry.pruned.is_some());
+        if any != (format == FORMAT_PRUNED) {
+            return Err(Malformed::new("page's format and entries differ"));
+        }
         Ok(Page { first, entries })
     }
 
-    /// The same page with other seals around the same entries, in their order.
+    /// The same page without the ciphertext of those entries for which `key` gives the id of the
+    /// key that it was under; `None` when there is none such. Leaves and facets digests stay.
+    pub fn without(&self, key: impl Fn(&PageEntry<'a>) -> Option<u32>) -> Option<Vec<u8>> {
+        let mut page = OpenPage::new(self.first);
+        let mut any = false;
+        for entry in &self.entries {
+            let mut entry = *entry;
+            if entry.pruned.is_none() {
+                entry.pruned = key(&entry);
+                any |= entry.pruned.is_some();
+            }
+            page.keep(&entry, entry.sealed);
+        }
+        any.then(|| page.close().bytes)
+    }
+
+    /// The same page with other seals around the same entries, in their order; what was pruned stays
+    /// so, whatever stands for it.
     ///
     /// # Panics
     /// When there are not as many of them as entries.
@@ -149,11 +200,7 @@ impl<'a> Page<'a> {
         assert_eq!(sealed.len(), self.entries.len(), "a seal for each entry");
         let mut page = OpenPage::new(self.first);
         for (entry, sealed) in self.entries.iter().zip(sealed) {
-            page.entries
-                .raw(&entry.leaf)
-                .raw(&entry.facets)
-                .bytes(sealed);
-            page.count += 1;
+            page.keep(entry, sealed);
         }
         page.close().bytes
     }

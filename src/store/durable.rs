@@ -60,7 +60,7 @@ pub(crate) fn forget_cached(file: &File) -> io::Result<()> {
 
 /// Makes `path` with `bytes` in it, or replaces it: after a power cut it has its old content, or
 /// was not there, or has all of the new. Readable by this user alone.
-pub(super) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut aside = path.as_os_str().to_owned();
     aside.push(".new");
     let aside = PathBuf::from(aside);

@@ -460,6 +460,12 @@ impl Batch<'_> {
                     entry: self.next_index(),
                 });
             }
+            Note::Prune(pages) => {
+                self.prune(pages);
+                return Ok(Done::Noted {
+                    entry: self.next_index(),
+                });
+            }
             Note::Handshakes(counts) => {
                 for (origin, count) in counts {
                     let mut sum = Entry::new(

@@ -42,14 +42,29 @@ pub(super) struct Alarm {
     pub usual: Option<u64>,
     /// When it began.
     pub since: Timestamp,
+    /// What else there is to say.
+    pub detail: Vec<(&'static str, String)>,
 }
 
 impl Alarm {
+    /// One that is about nobody, and counts nothing yet.
+    pub(super) fn of(what: &'static str, since: Timestamp) -> Alarm {
+        Alarm {
+            what,
+            principal: None,
+            origin: String::new(),
+            count: 0,
+            usual: None,
+            since,
+            detail: Vec::new(),
+        }
+    }
+
     /// How the entry's event ended.
     pub(super) fn outcome(&self) -> Outcome {
         match self.what {
             REPEATED_DENIALS => Outcome::Denied,
-            WRITES_FAILED => Outcome::Failed,
+            WRITES_FAILED | WITNESS_CONFLICT | WITNESS_SILENT => Outcome::Failed,
             _ => Outcome::Ok,
         }
     }
@@ -61,6 +76,11 @@ pub(super) const REPEATED_DENIALS: &str = "repeated_denials";
 pub(super) const UNUSUAL_VOLUME: &str = "unusual_volume";
 /// Commands were not done because nothing could be written.
 pub(super) const WRITES_FAILED: &str = "writes_failed";
+
+/// A witness holds another ledger than this one, or says so.
+pub(super) const WITNESS_CONFLICT: &str = "witness_conflict";
+/// A witness has not cosigned for the time that was configured.
+pub(super) const WITNESS_SILENT: &str = "witness_silent";
 
 /// A party's releases by the hour.
 #[derive(Default)]
@@ -148,12 +168,10 @@ impl Alarms {
         if *count == self.denials_per_minute {
             let count = *count;
             self.raise(Alarm {
-                what: REPEATED_DENIALS,
                 principal: source.principal,
                 origin: source.origin,
                 count,
-                usual: None,
-                since: Timestamp(now.0 / MINUTE_MS * MINUTE_MS),
+                ..Alarm::of(REPEATED_DENIALS, Timestamp(now.0 / MINUTE_MS * MINUTE_MS))
             });
         }
     }
@@ -170,12 +188,10 @@ impl Alarms {
             volume.told = true;
             let (count, usual) = (volume.count, volume.usual_milli / 1_000);
             self.raise(Alarm {
-                what: UNUSUAL_VOLUME,
                 principal: Some(party),
-                origin: String::new(),
                 count,
                 usual: Some(usual),
-                since: Timestamp(hour * HOUR_MS),
+                ..Alarm::of(UNUSUAL_VOLUME, Timestamp(hour * HOUR_MS))
             });
         }
     }
@@ -196,17 +212,13 @@ impl Alarms {
     pub(super) fn written(&mut self) {
         if let Some(failing) = self.failing.take() {
             self.raise(Alarm {
-                what: WRITES_FAILED,
-                principal: None,
-                origin: String::new(),
                 count: failing.commands,
-                usual: None,
-                since: failing.since,
+                ..Alarm::of(WRITES_FAILED, failing.since)
             });
         }
     }
 
-    fn raise(&mut self, alarm: Alarm) {
+    pub(super) fn raise(&mut self, alarm: Alarm) {
         tracing::warn!(
             alarm = alarm.what,
             principal = %alarm.principal.map(|id| id.to_string()).unwrap_or_default(),

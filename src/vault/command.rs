@@ -311,6 +311,8 @@ pub enum Note {
     CollectKey,
     /// Rows of erased transactions are taken away.
     Sweep(Vec<TransactionId>),
+    /// Pages out of which the ciphertext of erased entries is taken: their rows' keys.
+    Prune(Vec<Vec<u8>>),
     /// Held transactions, and the keys that they go under.
     MoveHeld(Vec<(TransactionId, KeyName)>),
     /// The vault was made.

@@ -58,7 +58,7 @@ pub(super) fn event_of(work: &Work) -> Event {
             Note::BackupEnded { .. } => Event::BackupEnded,
             Note::EpochOpened(_) => Event::EpochOpened,
             Note::Handshakes(_) => Event::HandshakesRefused,
-            Note::Tick | Note::CollectKey | Note::Sweep(_) | Note::MoveHeld(_) => {
+            Note::Tick | Note::CollectKey | Note::Sweep(_) | Note::Prune(_) | Note::MoveHeld(_) => {
                 Event::DenialsSummed
             }
         },

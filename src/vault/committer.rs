@@ -34,7 +34,7 @@ use crate::limits;
 use crate::store::{CommitError, RoundId, Settled, Store, StoredValue, WriteSet};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 
@@ -62,6 +62,8 @@ pub struct Shared {
     /// What opens sealed details; nothing before a portal asked for a key, and once the vault is
     /// closed.
     pub collecting: Arc<ArcSwapOption<Collecting>>,
+    /// Alarms of other threads, for the committer's next look.
+    pub raised: Raised,
 }
 
 impl Shared {
@@ -73,6 +75,28 @@ impl Shared {
         self.collecting.store(collecting);
     }
 }
+
+/// Alarms of other threads.
+#[derive(Clone, Default)]
+pub struct Raised(Arc<Mutex<Vec<Alarm>>>);
+
+impl Shared {
+    /// Leaves an alarm for the committer to enter.
+    pub(super) fn raise(&self, alarm: Alarm) {
+        let mut raised = self.raised.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if raised.len() < RAISED_MAX {
+            raised.push(alarm);
+        }
+    }
+
+    fn take_raised(&self) -> Vec<Alarm> {
+        let mut raised = self.raised.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut raised)
+    }
+}
+
+/// Alarms of other threads that wait; what comes beyond is in the log only.
+const RAISED_MAX: usize = 64;
 
 /// What the committer is told about the house.
 #[derive(Clone)]
@@ -612,6 +636,9 @@ impl Committer {
         self.codes.wipe_old(self.clock.monotonic_ms());
         let step = self.clock_step();
         self.keep_on(&step);
+        for alarm in self.shared.take_raised() {
+            self.alarms.raise(alarm);
+        }
         let owes = self.floods.has_ended(step.now) || !self.alarms.owed().is_empty();
         if owes || step.changed || self.owes_entries() {
             self.attempt_alone(Note::Tick);
@@ -748,6 +775,9 @@ impl Batch<'_> {
             }
             if let Some(usual) = alarm.usual {
                 entry.detail.insert("usual", usual.to_string());
+            }
+            for (name, value) in &alarm.detail {
+                entry.detail.insert(name, value.clone());
             }
             entry.detail.insert("alarm", alarm.what.to_owned());
             entry.detail.insert("count", alarm.count.to_string());

@@ -136,6 +136,11 @@ impl Vault {
             .await
             .ok_or(Refusal::Sealed)?;
         let own = self.head().epoch;
+        // One that witnesses cosigned proves more; it may be a little larger.
+        let published = match &self.witnesses {
+            Some(witnesses) => witnesses.reaches(entry + 1).await.unwrap_or(published),
+            None => published,
+        };
         let part = match request.epoch {
             Some(epoch) if epoch != own => {
                 let vault = Arc::clone(self);

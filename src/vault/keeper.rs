@@ -16,13 +16,16 @@ use super::committer::{ClockStep, Committer, HOUSEKEEPING_MS};
 use super::epochs::closed_epochs;
 use super::key_changes::full_label;
 use super::load::{LoadError, page_of};
+use super::prune::Prune;
 use super::registry::Registry;
 use super::rows::Row;
 use crate::clock::{Clock, DAY_MS, Timestamp};
 use crate::codec::{Malformed, Reader as Bytes, Writer};
 use crate::ids::{HoldId, Site, TransactionId};
-use crate::keys::{KeyError, KeyId, KeyName, KeyRecord, KeyState, Keyring, RestsOn, Sealed};
-use crate::ledger::{DETAIL_KEY, Event, Page};
+use crate::keys::{
+    KeyError, KeyId, KeyName, KeyRecord, KeyState, Keyring, RestsOn, Sealed, seal_key,
+};
+use crate::ledger::{DETAIL_KEY, Event, Page, PageEntry};
 use crate::limits;
 use crate::secret::SecretBuffer;
 use crate::store::{Reader, space};
@@ -49,6 +52,8 @@ pub(super) struct Keeper {
     holds: Vec<HoldId>,
     /// Where the sweep goes on, while there may be rows under destroyed keys.
     sweep: Option<Vec<u8>>,
+    /// Where pruning goes on, while there may be ciphertext of erased entries.
+    prune: Option<Prune>,
 }
 
 impl Keeper {
@@ -68,7 +73,16 @@ impl Keeper {
             census: None,
             holds: Vec::new(),
             sweep: has_erased.then(first_row),
+            prune: Prune::of(ring),
         }
+    }
+
+    pub(super) fn take_prune(&mut self) -> Option<Prune> {
+        self.prune.take()
+    }
+
+    pub(super) fn put_prune(&mut self, prune: Prune) {
+        self.prune = Some(prune);
     }
 }
 
@@ -77,7 +91,7 @@ fn first_row() -> Vec<u8> {
 }
 
 /// How much is done in one go.
-struct Budget<'a> {
+pub(super) struct Budget<'a> {
     clock: &'a Clock,
     until_ms: u64,
     pages: usize,
@@ -85,14 +99,18 @@ struct Budget<'a> {
 
 impl Budget<'_> {
     fn new(clock: &Clock) -> Budget<'_> {
+        Budget::of_pages(clock, limits::KEEPER_PAGES_MAX)
+    }
+
+    pub(super) fn of_pages(clock: &Clock, pages: usize) -> Budget<'_> {
         Budget {
             clock,
             until_ms: clock.monotonic_ms() + limits::KEEPER_MS_MAX,
-            pages: limits::KEEPER_PAGES_MAX,
+            pages,
         }
     }
 
-    fn take_page(&mut self) -> bool {
+    pub(super) fn take_page(&mut self) -> bool {
         if self.pages == 0 || self.clock.monotonic_ms() > self.until_ms {
             return false;
         }
@@ -127,6 +145,7 @@ impl Committer {
             self.destroy_due(step.now);
         }
         self.sweep();
+        self.prune();
     }
 
     /// Whether the ledger owes an entry about a key.
@@ -240,15 +259,19 @@ impl Committer {
             .ring
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        match ring.destroy_counted(&due, now) {
+        let destroyed = ring.destroy_counted(&due, now);
+        let prune = Prune::of(&ring);
+        drop(ring);
+        // Also when it isn't certain: what left the keyring leaves memory.
+        self.shared.publish_collecting(now);
+        match destroyed {
             Ok(()) => {
-                drop(ring);
-                self.shared.publish_collecting(now);
                 for (id, _) in due {
                     if self.keeper.counted.remove(&id).is_some() {
                         self.keeper.sweep = Some(first_row());
                     }
                 }
+                self.keeper.prune = prune;
             }
             Err(error) => {
                 tracing::error!(alarm = "keyring", %error, "a key can't be destroyed");
@@ -524,14 +547,9 @@ impl Census {
             let Some((key, of)) = self.logs.pop() else {
                 return Ok(Some(std::mem::take(&mut self.counts)));
             };
-            let mut spans = Vec::new();
             let closed = closed_epochs(reader, ring)?;
             let epochs = closed.iter().map(|old| (old.epoch, old.size));
-            for (epoch, size) in epochs.chain([(epoch, size)]) {
-                let begin = first_from(reader, ring, epoch, size, of)?;
-                let end = first_from(reader, ring, epoch, size, after(of))?;
-                spans.push((epoch, begin, end));
-            }
+            let spans = spans_of(reader, ring, epochs.chain([(epoch, size)]), of)?;
             self.month = Some(MonthCount {
                 key,
                 spans,
@@ -552,9 +570,8 @@ impl Census {
                 let page = Page::parse(&row).map_err(|e| LoadError::damaged("a page", e))?;
                 let before = *next;
                 while let Some(entry) = page.entry(*next).filter(|_| *next < *end) {
-                    let sealed = Sealed::from_stored(entry.sealed.to_vec());
-                    let sealed = sealed.map_err(|e| LoadError::damaged("an entry", e))?;
-                    month.count += u64::from(sealed.key_id() == month.key);
+                    let key = key_of(entry)?;
+                    month.count += u64::from(key == month.key);
                     *next += 1;
                 }
                 if *next == before {
@@ -592,6 +609,28 @@ fn after((year, month): (i16, u8)) -> (i16, u8) {
     }
 }
 
+/// The key that an entry is, or was, sealed under.
+fn key_of(entry: &PageEntry<'_>) -> Result<KeyId, LoadError> {
+    let key = entry.pruned.map(KeyId).or_else(|| seal_key(entry.sealed));
+    key.ok_or(LoadError::damaged("an entry", "it is no sealed value"))
+}
+
+/// Where the entries of a month lie: epoch, first index, end.
+pub(super) fn spans_of(
+    reader: &dyn Reader,
+    ring: &Keyring,
+    epochs: impl Iterator<Item = (u32, u64)>,
+    month: (i16, u8),
+) -> Result<Vec<(u32, u64, u64)>, LoadError> {
+    epochs
+        .map(|(epoch, size)| {
+            let begin = first_from(reader, ring, epoch, size, month)?;
+            let end = first_from(reader, ring, epoch, size, after(month))?;
+            Ok((epoch, begin, end))
+        })
+        .collect()
+}
+
 /// The first entry of an epoch that lies in a month from `from` on. Months never fall along the
 /// ledger.
 fn first_from(
@@ -623,9 +662,7 @@ fn month_of(
     let row = page_of(reader, epoch, index)?;
     let page = Page::parse(&row).map_err(|e| LoadError::damaged("a page", e))?;
     let entry = page.entry(index).ok_or(damaged("it is missing"))?;
-    let sealed = Sealed::from_stored(entry.sealed.to_vec())
-        .map_err(|e| LoadError::damaged("an entry", e))?;
-    match ring.name_of(sealed.key_id()) {
+    match ring.name_of(key_of(entry)?) {
         Some(KeyName::Log { year, month, .. }) => Ok((year, month)),
         _ => Err(damaged("it is sealed under a key of another purpose")),
     }

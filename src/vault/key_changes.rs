@@ -8,7 +8,7 @@
 //! after it says so (`logging_started`, "keyring at generation …").
 
 use super::batch::{Batch, No};
-use super::command::{Ask, Caller, Done, Refusal, Rewrap, Work};
+use super::command::{Ask, Caller, Done, Note, Refusal, Rewrap, Work};
 use super::committer::{ClockStep, Committer, Failed};
 use crate::keys::{KeyError, KeyId, KeyName, KeyRecord, Keyring};
 use crate::ledger::{DETAIL_KEY, Entry, Event};
@@ -58,6 +58,7 @@ fn label_of(ring: &Keyring, id: KeyId) -> String {
 pub(super) fn others_of(ask: &Ask) -> &[Vec<u8>] {
     match &ask.work {
         Work::Rewrap(Rewrap::Rows(stale)) => &stale.others,
+        Work::Note(Note::Prune(pages)) => pages,
         _ => &[],
     }
 }

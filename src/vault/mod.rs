@@ -34,6 +34,7 @@ mod load;
 mod open;
 mod open_transaction;
 mod proofs;
+mod prune;
 mod publish;
 mod rates;
 mod redeem;
@@ -56,6 +57,7 @@ mod tokenize;
 mod tokens;
 mod watchdog;
 mod withheld;
+mod witness;
 
 pub use check::{Checked, check, check_in};
 pub use collect::{Amiss, CollectDocument, Collecting, DocumentError, Unsealed, identity_name};
@@ -79,6 +81,7 @@ pub use rewrap::RewrapStatus;
 pub use sessions::Sessions;
 pub use tail::{Tailed, TailedPiece};
 pub use together::Answers;
+pub use witness::{Standing, WitnessAt, Witnesses};
 
 use crate::clock::{Beats, Clock};
 use crate::ids::{PrincipalId, Site, TransactionId, VaultId};
@@ -105,6 +108,7 @@ pub struct Vault {
     shares: Shares,
     shared: Shared,
     publisher: Publisher,
+    witnesses: Option<witness::Watched>,
     reader: Arc<dyn Reader>,
     clock: Clock,
     retention: std::collections::BTreeMap<Site, Retention>,
@@ -139,6 +143,7 @@ impl Vault {
         committer: Committer,
         shared: Shared,
         publisher: Publisher,
+        witnesses: Option<witness::Watched>,
         publishing: JoinHandle<()>,
         reader: Arc<dyn Reader>,
         signing: Box<SigningKey>,
@@ -166,6 +171,7 @@ impl Vault {
             shares: Shares::default(),
             shared,
             publisher,
+            witnesses,
             reader,
             clock: house.clock.clone(),
             retention: house.settings.retention.clone(),
@@ -215,6 +221,17 @@ impl Vault {
     /// The newest published checkpoint.
     pub fn published(&self) -> Option<Published> {
         self.publisher.published()
+    }
+
+    /// The newest checkpoint that witnesses cosigned, with their lines.
+    pub fn cosigned(&self) -> Option<Published> {
+        self.witnesses.as_ref()?.cosigned()
+    }
+
+    /// How the witnesses do; none are configured when there are none.
+    pub fn witnesses(&self) -> Vec<Standing> {
+        let watched = self.witnesses.as_ref();
+        watched.map(|w| w.standings()).unwrap_or_default()
     }
 
     /// Whether marks can't be written.

@@ -8,6 +8,7 @@ use super::load::{LoadError, Loaded, Tiles, load, make_whole, read_head};
 use super::publish::{Press, Publisher};
 use super::registry::Registry;
 use super::sink_command::SinkCommand;
+use super::witness::{self, Bench, Witnesses, Witnessing};
 use crate::clock::{Clock, Timestamp};
 use crate::ids::VaultId;
 use crate::keys::{
@@ -37,6 +38,8 @@ pub struct House {
     pub checkpoint_sink: Option<PathBuf>,
     /// A program outside of the vault that gets each checkpoint on its stdin.
     pub checkpoint_command: Option<PathBuf>,
+    /// Who is asked to cosign each checkpoint.
+    pub witnesses: Witnesses,
     /// Sites and rates.
     pub settings: Settings,
     /// The store's engine.
@@ -119,6 +122,29 @@ pub enum OpenError {
     )]
     Rewritten {
         /// Entries that the mark knows.
+        size: u64,
+    },
+    /// A witness holds more of this ledger than the database.
+    #[error(
+        "the database ends at {found} entries, but the witness {witness} holds {known}, signed by this ledger's own key: {missing} are missing; this is an old copy; put the newer one back, or restore a backup",
+        missing = known - found
+    )]
+    WitnessHoldsMore {
+        /// Which.
+        witness: String,
+        /// Entries in the database.
+        found: u64,
+        /// Entries that the witness holds.
+        known: u64,
+    },
+    /// A witness holds another history than the database.
+    #[error(
+        "the ledger's first {size} entries are not the ones that the witness {witness} holds, signed by this ledger's own key: it was rewritten; keep everything as it is, and compare with the checkpoints that were handed out"
+    )]
+    WitnessHoldsOther {
+        /// Which.
+        witness: String,
+        /// Entries that it holds.
         size: u64,
     },
     /// The clock is years past the last entry.
@@ -289,6 +315,8 @@ fn create_as_in(
         marks,
         sink: house.checkpoint_sink.clone(),
         command: house.sink_command().map_err(io)?,
+        // They are asked once the vault serves.
+        witnesses: None,
         clock: house.clock.clone(),
     };
     let (publisher, thread) = Publisher::start(press).map_err(io)?;
@@ -345,6 +373,7 @@ pub(super) fn share(ring: Keyring, loaded: &Loaded) -> Shared {
         head: Arc::new(ArcSwap::from_pointee(loaded.head.clone())),
         tee: Arc::default(),
         clock_off: Arc::default(),
+        raised: Default::default(),
     }
 }
 
@@ -378,10 +407,16 @@ fn emptied(mark: &Mark) -> OpenError {
     }
 }
 
-/// The newest checkpoint of this epoch that lies outside of the vault, where it sends them to a file:
+/// Where the newest cosigned checkpoint goes: beside the sink, which never waits for a witness.
+fn cosigned_file(house: &House) -> Option<PathBuf> {
+    let mut name = house.checkpoint_sink.as_ref()?.as_os_str().to_owned();
+    name.push(".cosigned");
+    Some(PathBuf::from(name))
+}
+
+/// The newest checkpoint of this epoch that lies outside of the vault, in a file that it is sent to:
 /// when database and mark were put back together, it still tells.
-fn sent_out(house: &House, verifier: &VerifierKey) -> Option<Checkpoint> {
-    let sink = house.checkpoint_sink.as_ref()?;
+fn sent_out(sink: &Path, verifier: &VerifierKey) -> Option<Checkpoint> {
     let note = match std::fs::read_to_string(sink) {
         Ok(note) => note,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
@@ -416,6 +451,19 @@ fn extends(loaded: &Loaded, reader: &dyn Reader, known: &Checkpoint) -> Result<(
     match root_then == known.root {
         true => Ok(()),
         false => Err(OpenError::Rewritten { size: known.size }),
+    }
+}
+
+/// What doesn't agree with a witness, in its name.
+fn said_by(witness: String, error: OpenError) -> OpenError {
+    match error {
+        OpenError::StoreBehind { found, known } => OpenError::WitnessHoldsMore {
+            witness,
+            found,
+            known,
+        },
+        OpenError::Rewritten { size } => OpenError::WitnessHoldsOther { witness, size },
+        other => other,
     }
 }
 
@@ -504,8 +552,17 @@ pub fn open_in(
         what: "the signing key",
         why: e.to_string(),
     })?;
-    if let Some(sent) = sent_out(house, &verifier) {
-        extends(&loaded, reader.as_ref(), &sent)?;
+    for sink in [house.checkpoint_sink.clone(), cosigned_file(house)]
+        .iter()
+        .flatten()
+    {
+        if let Some(sent) = sent_out(sink, &verifier) {
+            extends(&loaded, reader.as_ref(), &sent)?;
+        }
+    }
+    for held in witness::held(&house.witnesses, &verifier) {
+        extends(&loaded, reader.as_ref(), &held.checkpoint)
+            .map_err(|error| said_by(held.witness, error))?;
     }
     if ring.generation() > head.keyring_generation {
         findings.push(format!(
@@ -518,18 +575,29 @@ pub fn open_in(
         what: "starting a thread".to_owned(),
         source,
     };
+    let shared = share(ring, &loaded);
+    shared.publish_collecting(house.clock.now());
+    let bench = Bench {
+        witnesses: house.witnesses.clone(),
+        ledger: verifier.clone(),
+        shared: shared.clone(),
+        reader: Arc::clone(&reader),
+        file: cosigned_file(house),
+        clock: house.clock.clone(),
+    };
+    let witnessing = Witnessing::start(bench).map_err(io)?;
+    let witnesses = witnessing.as_ref().map(Witnessing::watched);
     let press = Press {
         vault,
         key: key.clone(),
         marks,
         sink: house.checkpoint_sink.clone(),
         command: house.sink_command().map_err(io)?,
+        witnesses: witnessing,
         clock: house.clock.clone(),
     };
     let (publisher, publishing) = Publisher::start(press).map_err(io)?;
     publisher.offer(Arc::new(loaded.head.clone()));
-    let shared = share(ring, &loaded);
-    shared.publish_collecting(house.clock.now());
     let store_name = store.name();
     let mut committer = Committer::new(
         store,
@@ -564,8 +632,8 @@ pub fn open_in(
         tracing::warn!(%error, "failed tries that were entered will be entered once more");
     }
     Vault::start(
-        vault, house, committer, shared, publisher, publishing, reader, key, verifier, store_name,
-        keys_lock,
+        vault, house, committer, shared, publisher, witnesses, publishing, reader, key, verifier,
+        store_name, keys_lock,
     )
     .map_err(io)
 }

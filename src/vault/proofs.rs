@@ -12,6 +12,7 @@ use crate::ids::PrincipalId;
 use crate::keys::{KeyId, KeyName, KeyState, Keyring, Sealed};
 use crate::ledger::{
     Checkpoint, Hash, Leaf, LedgerError, Opened, Outcome, Page, PageEntry, Recorded, Tree,
+    leaf_hash,
 };
 use crate::policy::Denial;
 use crate::secret::SecretBuffer;
@@ -243,6 +244,11 @@ pub(super) fn open_entry(
     epoch: u32,
     stored: &PageEntry<'_>,
 ) -> Result<Content, Refusal> {
+    if let Some(id) = stored.pruned {
+        return bucket_of_erased(ring, epoch, stored, KeyId(id))
+            .map(Content::Erased)
+            .map_err(unreadable);
+    }
     let sealed = Sealed::from_stored(stored.sealed.to_vec()).map_err(unreadable)?;
     let (name, destroyed) = name_of(ring, sealed.key_id()).ok_or(Refusal::Integrity)?;
     let KeyName::Log { site, .. } = name else {
@@ -250,11 +256,10 @@ pub(super) fn open_entry(
             "an entry is sealed under a key of another purpose",
         ));
     };
-    if destroyed && !ring.is_gone(&name) {
-        return Err(unreadable("an entry lies under a key that others followed"));
-    }
     if destroyed {
-        return Ok(Content::Erased(name.to_string()));
+        return bucket_of_erased(ring, epoch, stored, sealed.key_id())
+            .map(Content::Erased)
+            .map_err(unreadable);
     }
     let row = Row::entry(site, epoch, stored.index);
     let content = ring.open(&row.place(), &sealed).map_err(unreadable)?;
@@ -262,6 +267,36 @@ pub(super) fn open_entry(
         bucket: name.to_string(),
         content,
     }))
+}
+
+/// The bucket of an entry that is erased under key `id`: the key was destroyed, none followed it, and
+/// the entry's leaf proves that it lay there. Otherwise it is no erased entry, but one that was
+/// tampered with: nobody may pass a live one off as erased, or as pruned.
+///
+/// # Errors
+/// What speaks against it.
+pub(super) fn bucket_of_erased(
+    ring: &Keyring,
+    epoch: u32,
+    stored: &PageEntry<'_>,
+    id: KeyId,
+) -> Result<String, &'static str> {
+    let (name, destroyed) =
+        name_of(ring, id).ok_or("an entry names a key that the keyring never had")?;
+    if !matches!(name, KeyName::Log { .. }) {
+        return Err("an entry is sealed under a key of another purpose");
+    }
+    if !destroyed {
+        return Err("an entry's ciphertext is gone though its key lives");
+    }
+    if !ring.is_gone(&name) {
+        return Err("an entry lies under a key that others followed");
+    }
+    let bucket = name.to_string();
+    match leaf_hash(epoch, &bucket, &stored.facets) == stored.leaf {
+        true => Ok(bucket),
+        false => Err("an erased entry's leaf is of another bucket than its key"),
+    }
 }
 
 fn name_of(ring: &Keyring, id: KeyId) -> Option<(KeyName, bool)> {

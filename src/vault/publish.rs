@@ -6,6 +6,7 @@
 
 use super::head::Head;
 use super::sink_command::SinkCommand;
+use super::witness::Witnessing;
 use crate::clock::Clock;
 use crate::ids::VaultId;
 use crate::ledger::Checkpoint;
@@ -57,6 +58,8 @@ pub struct Press {
     pub sink: Option<PathBuf>,
     /// A program that gets each note.
     pub(super) command: Option<SinkCommand>,
+    /// Whom each checkpoint is submitted to.
+    pub(super) witnesses: Option<Witnessing>,
     /// Time between marks.
     pub clock: Clock,
 }
@@ -204,14 +207,20 @@ impl Press {
         if let Some(command) = &self.command {
             command.send(&note);
         }
+        let published = Published { checkpoint, note };
+        if let Some(witnesses) = &self.witnesses {
+            witnesses.send(&published);
+        }
         #[cfg(feature = "fault-injection")]
         super::crash::point("sunk");
-        Ok(Published { checkpoint, note })
+        Ok(published)
     }
 }
 
-fn replace_file(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
-    let temporary = path.with_extension("new");
+pub(super) fn replace_file(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
     std::fs::write(&temporary, bytes)?;
     std::fs::File::open(&temporary)?.sync_all()?;
     std::fs::rename(&temporary, path)

@@ -114,6 +114,7 @@ fn house(dir: &Path, clock: Clock) -> House {
         mark_dir: dir.join("mark"),
         checkpoint_sink: None,
         checkpoint_command: None,
+        witnesses: Default::default(),
         settings: Settings {
             sites: SITES.iter().map(|s| (site(s), 180 * DAY_MS)).collect(),
             fingerprints: BTreeSet::new(),

@@ -28,6 +28,7 @@ mod rotate;
 mod seals;
 mod size;
 mod wire;
+mod witness;
 
 use dev::{Dev, request_id};
 use payvault::api::proto as pb;

@@ -148,6 +148,7 @@ async fn fill(dir: &Path, count: u64) -> Vec<Token> {
         mark_dir: dir.join("data"),
         checkpoint_sink: None,
         checkpoint_command: None,
+        witnesses: Default::default(),
         settings: Settings {
             sites: BTreeMap::from([(Site::parse("nl").expect("a site"), 180 * DAY_MS)]),
             fingerprints: BTreeSet::new(),

@@ -7,8 +7,8 @@ use payvault::clock::{TIMESTAMP_MAX, Timestamp};
 use payvault::ids::{ActionId, PrincipalId, Site, TokenReference, TransactionId, VaultId};
 use payvault::keys::KeyName;
 use payvault::ledger::{
-    Bucket, Checkpoint, Event, Leaf, Note, Opened, Outcome, Page, Receipt, Recorded, VerifierKey,
-    encode_pages, from_base64, seal_content, to_base64, verify_receipt,
+    Bucket, Checkpoint, Event, Leaf, Note, Opened, Outcome, Page, Receipt, Recorded, Submission,
+    VerifierKey, WitnessKey, encode_pages, from_base64, seal_content, to_base64, verify_receipt,
 };
 use payvault::limits;
 
@@ -21,10 +21,16 @@ pub fn run(data: &[u8]) {
         (0, Some(text)) => receipt(text),
         (1, Some(text)) => entry(text),
         (2, Some(text)) => note(text),
-        (3, Some(text)) => match VerifierKey::parse(text) {
-            Ok(key) => assert_eq!(key.to_string(), text, "a key has one spelling"),
-            Err(error) => silent_error(&error),
-        },
+        (3, Some(text)) => {
+            match VerifierKey::parse(text) {
+                Ok(key) => assert_eq!(key.to_string(), text, "a key has one spelling"),
+                Err(error) => silent_error(&error),
+            }
+            match WitnessKey::parse(text) {
+                Ok(key) => assert_eq!(key.to_string(), text, "a key has one spelling"),
+                Err(error) => silent_error(&error),
+            }
+        }
         (4, Some(text)) => match Bucket::parse(text) {
             Ok(bucket) => {
                 assert_eq!(bucket.text, text);
@@ -86,7 +92,31 @@ fn entry(text: &str) {
     }
 }
 
+/// What a witness is asked.
+fn submission(text: &str) {
+    let Ok(submission) = Submission::parse(text) else {
+        return;
+    };
+    assert_eq!(submission.to_text(), text, "a request has one spelling");
+    assert!(submission.proof.len() <= limits::WITNESS_PROOF_LINES_MAX);
+    assert!(
+        submission.judge(&[], None).is_err(),
+        "believed without a key"
+    );
+    let Some((note, key)) = checkpoint_signed_again(&submission.note) else {
+        return;
+    };
+    let again = Submission { note, ..submission };
+    // From nothing everything without a proof is accepted, and nothing with one.
+    if let Ok(accepted) = again.judge(&[key], None) {
+        assert!(again.old == 0 && again.proof.is_empty());
+        assert!(accepted.signed.starts_with(&accepted.text));
+    }
+}
+
 fn note(text: &str) {
+    submission(text);
+    submission(&format!("old 0\n\n{text}"));
     match Note::parse(text) {
         Ok(note) => assert!(note.verify(&[]).is_err(), "believed without a key"),
         Err(error) => silent_error(&error),
@@ -158,6 +188,22 @@ fn page(bytes: &[u8]) {
         Ok(page) => page,
         Err(error) => return silent_error(&error),
     };
+    let seals: Vec<Vec<u8>> = page.entries.iter().map(|e| e.sealed.to_vec()).collect();
+    assert_eq!(page.resealed(&seals), bytes, "a page has one spelling");
+    assert_eq!(page.without(|entry| entry.pruned), None);
+    let last = page.entries.last().map(|entry| entry.index);
+    assert!(last.is_some_and(|last| page.entry(last).is_some() && page.entry(last + 1).is_none()));
+    let some = |entry: &payvault::ledger::PageEntry<'_>| Some(entry.index as u32);
+    let pruned = page.without(some);
+    let any = page.entries.iter().any(|entry| entry.pruned.is_none());
+    assert_eq!(pruned.is_some(), any);
+    if let Some(pruned) = pruned.filter(|row| row.len() <= payvault::limits::VALUE_BYTES_MAX) {
+        let pruned = Page::parse(&pruned).expect("it came from a page");
+        assert!(pruned.entries.iter().all(|entry| entry.pruned.is_some()));
+    }
+    if page.entries.iter().any(|entry| entry.pruned.is_some()) {
+        return;
+    }
     let leaves: Vec<Leaf> = page
         .entries
         .iter()
@@ -171,8 +217,6 @@ fn page(bytes: &[u8]) {
     let entries = leaves.iter().zip(page.entries.iter().map(|e| e.sealed));
     let again = encode_pages(page.first, entries).expect("it came from a page");
     assert!(matches!(&again[..], [row] if row.bytes == bytes));
-    let last = page.entries.last().map(|entry| entry.index);
-    assert!(last.is_some_and(|last| page.entry(last).is_some() && page.entry(last + 1).is_none()));
 }
 
 /// Base64 with padding (RFC 4648 §4).

@@ -168,6 +168,7 @@ impl World {
             mark_dir: dir.path().join("mark"),
             checkpoint_sink: None,
             checkpoint_command: None,
+            witnesses: Default::default(),
             settings: Settings {
                 sites: ["nl", "us"].map(|name| (site(name), 180 * DAY_MS)).into(),
                 fingerprints: std::collections::BTreeSet::new(),

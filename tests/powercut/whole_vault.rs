@@ -236,6 +236,7 @@ fn house(orders: &Orders) -> House {
         mark_dir: data.join("mark"),
         checkpoint_sink: None,
         checkpoint_command: None,
+        witnesses: Default::default(),
         settings: Settings {
             sites: [(nl(), 180 * DAY_MS)].into(),
             fingerprints: std::collections::BTreeSet::new(),

@@ -154,7 +154,7 @@ fn directory(home: &Home) -> PathBuf {
 }
 
 /// Takes a backup to its end.
-fn take_as(home: &Home, caller: Caller) -> Result<Box<Taken>, BackupError> {
+pub fn take_as(home: &Home, caller: Caller) -> Result<Box<Taken>, BackupError> {
     RUNTIME.block_on(async {
         let directory = directory(home);
         let mut steps = home
@@ -177,13 +177,17 @@ fn take(home: &Home) -> Box<Taken> {
 }
 
 /// Restores into the home's own data directory, which is empty: its rows were in memory.
-fn bring_back(home: &Home, from: &Path, accepted: Accepted) -> Result<RestoredVault, BackupError> {
+pub fn bring_back(
+    home: &Home,
+    from: &Path,
+    accepted: Accepted,
+) -> Result<RestoredVault, BackupError> {
     restore(&home.house, shared_root(), from, accepted, &mut quiet)
 }
 
 fn quiet(_: Progress) {}
 
-const NOTHING: Accepted = Accepted {
+pub const NOTHING: Accepted = Accepted {
     loss: None,
     findings: None,
 };
@@ -193,24 +197,24 @@ const UNKNOWN: Accepted = Accepted {
     findings: None,
 };
 
-fn losing(entries: u64) -> Accepted {
+pub fn losing(entries: u64) -> Accepted {
     Accepted {
         loss: Some(Loss::Entries(entries)),
         findings: None,
     }
 }
 
-fn on_disk(home: &Home) -> SledStore {
+pub fn on_disk(home: &Home) -> SledStore {
     SledStore::open(&home.house.db_dir(), EngineOptions::default()).expect("a store")
 }
 
 /// Opens what was restored.
-fn reopen(home: &mut Home) {
+pub fn reopen(home: &mut Home) {
     let store = on_disk(home);
     home.reopen_over(Box::new(store)).expect("it opens");
 }
 
-fn rows_of(store: &dyn Store) -> BTreeMap<Vec<u8>, Vec<u8>> {
+pub fn rows_of(store: &dyn Store) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let reader = store.reader();
     let mut rows = BTreeMap::new();
     let mut from = vec![0];

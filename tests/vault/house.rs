@@ -104,6 +104,7 @@ pub fn house_in(dir: &Path, clock: &Arc<ManualClock>) -> House {
         mark_dir: dir.join("mark"),
         checkpoint_sink: None,
         checkpoint_command: None,
+        witnesses: Default::default(),
         settings: Settings {
             sites: BTreeMap::from(sites),
             fingerprints: std::collections::BTreeSet::new(),

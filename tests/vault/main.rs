@@ -21,6 +21,7 @@ mod growth;
 mod last_use;
 mod matrix;
 mod model;
+mod prune;
 mod retries;
 mod rewrap;
 mod road;

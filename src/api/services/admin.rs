@@ -20,7 +20,7 @@ use crate::vault::backup::take::Step;
 use crate::vault::command::{self, Done, Note, Refusal, Work};
 use crate::vault::{
     ErasureRequest, GateError, Given, HoldRequest, HoldScope, KeyFacts, Progress, RewrapStatus,
-    Trier, Vault, hashing,
+    Standing, Trier, Vault, hashing,
 };
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -155,6 +155,7 @@ impl pb::admin_service_server::AdminService for Admin {
                 rewrap.failed
             ));
         }
+        warnings.extend(vault.witnesses().iter().filter_map(witness_warning));
         if published.is_none() {
             warnings.push("no checkpoint has been published yet".to_owned());
         }
@@ -807,6 +808,20 @@ fn hold_request(asked: pb::PlaceHoldRequest, violations: &mut Violations) -> Opt
         }
     };
     Some(HoldRequest { case, scope })
+}
+
+/// What an operator should know of a witness.
+fn witness_warning(standing: &Standing) -> Option<String> {
+    let name = &standing.witness;
+    if let Some(conflict) = &standing.conflict {
+        return Some(format!(
+            "THE WITNESS {name} CONTRADICTS THIS LEDGER: {conflict}; keep everything as it is, and compare with newer copies and with the checkpoints that were handed out"
+        ));
+    }
+    let why = standing.failing.as_deref().unwrap_or("it owes its answer");
+    standing
+        .silent
+        .then(|| format!("the witness {name} has not cosigned for too long: {why}"))
 }
 
 /// What an operator should know of keys that end, and of those that never will.

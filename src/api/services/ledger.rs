@@ -39,8 +39,14 @@ impl pb::ledger_service_server::LedgerService for Ledger {
             .vault
             .published()
             .ok_or_else(|| status::of_refusal(&Refusal::Unavailable("no checkpoint yet")))?;
+        let cosigned = admitted.vault.cosigned();
+        let newest = cosigned
+            .as_ref()
+            .filter(|cosigned| cosigned.checkpoint == published.checkpoint)
+            .unwrap_or(&published);
         Ok(Response::new(pb::GetCheckpointResponse {
-            checkpoint: Some(checkpoint_message(&published)),
+            checkpoint: Some(checkpoint_message(newest)),
+            cosigned: cosigned.as_ref().map(checkpoint_message),
             verifier_key: admitted.vault.verifier().to_string(),
         }))
     }

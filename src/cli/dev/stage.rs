@@ -255,6 +255,7 @@ fn house(dir: &Path, clock: Clock, settings: StageSettings) -> House {
         mark_dir: dir.join("data"),
         checkpoint_sink: Some(dir.join("checkpoint")),
         checkpoint_command: None,
+        witnesses: Default::default(),
         settings: vault::Settings {
             sites: sites::defaults()
                 .into_iter()

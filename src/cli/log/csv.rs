@@ -61,6 +61,7 @@ pub fn run(args: CsvArgs, output: Output) -> Result<(), CliError> {
             }
         })
         .map_err(verify::refused)?;
+        args.export.witnessed(&report, &keys)?;
         written?;
         table.flush()?;
         Ok((report, rows))

@@ -1,6 +1,7 @@
 //! `payvault log …`: the ledger, and its verification without a vault.
 
 mod checkpoint;
+mod cosigned;
 mod csv;
 mod ecs;
 mod export;
@@ -10,6 +11,7 @@ mod resume;
 mod tail;
 mod tiles;
 pub(super) mod verify;
+mod witness;
 mod wrapping;
 
 pub use export::fetch;
@@ -40,6 +42,9 @@ pub enum LogCommand {
     /// Show entries as they come, for a person or a SIEM
     #[command(after_help = tail::EXAMPLES)]
     Tail(tail::TailArgs),
+    /// Run a witness (C2SP tlog-witness): it cosigns checkpoints of ledgers that only grow
+    #[command(after_help = witness::EXAMPLES)]
+    Witness(witness::WitnessArgs),
     /// Fetch the newest checkpoint; keep it outside of the vault
     Checkpoint(checkpoint::CheckpointArgs),
 }
@@ -65,6 +70,7 @@ pub fn run_offline(command: LogCommand, output: Output) -> Result<(), CliError> 
         LogCommand::Csv(args) => csv::run(args, output),
         LogCommand::Report(args) => report::run(args, output),
         LogCommand::Tiles(args) => tiles::run(args, output),
+        LogCommand::Witness(args) => witness::run(args, output),
         LogCommand::Export(_) | LogCommand::Tail(_) | LogCommand::Checkpoint(_) => Ok(()),
     }
 }

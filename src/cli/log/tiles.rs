@@ -43,6 +43,7 @@ pub fn run(args: TilesArgs, output: Output) -> Result<(), CliError> {
     }
     let (reader, keys) = args.export.open()?;
     let report = ledger::verify_export(reader, &keys).map_err(verify::refused)?;
+    args.export.witnessed(&report, &keys)?;
     let dir = Directory::open(&args.dir, &keys)?;
     let before = dir.writer.size();
     let checkpoint = &report.checkpoint;

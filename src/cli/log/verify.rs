@@ -1,6 +1,7 @@
 //! `payvault log verify` and `verify-receipt`: offline, with keys that the caller was given. A key
 //! is never taken from the file.
 
+use super::cosigned::{self, WitnessArgs, Witnessed};
 use super::wrapping;
 use crate::cli::error::CliError;
 use crate::cli::input;
@@ -13,6 +14,8 @@ use std::path::PathBuf;
 
 pub(super) const EXAMPLES: &str = "Example:
   payvault log verify audit.jsonl --key payvault/vlt_.../1+0a1b2c3d+AY...
+  payvault log verify audit.jsonl --key KEY --witness auditor.example/w1+... --witness w2.example+... \\
+    --witness-quorum 1
 
 KEY is what `payvault init` printed when the vault was made. Take it from there or from whoever
 got it then, never from the file or from whoever sent the file.";
@@ -33,6 +36,11 @@ pub struct VerifyArgs {
 pub struct VerifyExportArgs {
     #[command(flatten)]
     pub(super) verify: VerifyArgs,
+    #[command(flatten)]
+    pub(super) witness: WitnessArgs,
+    /// A note of the export's own checkpoint that witnesses cosigned, beside the one in the export
+    #[arg(long = "cosigned", value_name = "FILE", requires = "witnesses")]
+    pub(super) cosigned: Option<PathBuf>,
     /// The age identity that opens an encrypted one
     #[arg(long = "identity", value_name = "FILE")]
     pub(super) identity_file: Option<PathBuf>,
@@ -49,8 +57,54 @@ impl VerifyExportArgs {
     /// Opens the export, whatever it is wrapped in, and reads the keys.
     pub(super) fn open(&self) -> Result<(Box<dyn BufRead>, Vec<VerifierKey>), CliError> {
         let keys = keys(&self.verify.keys)?;
+        // A key that is mistyped is told before a long file is read.
+        self.witness.read()?;
         let reader = wrapping::open(&self.verify.file, self.identity_file.as_deref())?;
         Ok((reader, keys))
+    }
+
+    /// Which of the named witnesses cosigned the checkpoint of an export that verified.
+    pub(super) fn witnessed(
+        &self,
+        report: &ledger::Report,
+        keys: &[VerifierKey],
+    ) -> Result<Vec<Witnessed>, CliError> {
+        match self.witness.read()? {
+            Some(quorum) => quorum.verify(&self.cosigned_note(report, keys)?),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The note in which the cosignatures are looked for: the export's own, or the one beside it, which
+    /// must be of the same checkpoint.
+    fn cosigned_note(
+        &self,
+        report: &ledger::Report,
+        keys: &[VerifierKey],
+    ) -> Result<String, CliError> {
+        let Some(file) = &self.cosigned else {
+            return Ok(report.note.clone());
+        };
+        let refused = |problem| CliError::Verification {
+            line: None,
+            problem,
+        };
+        let note = input::read_bytes(file, crate::limits::NOTE_BYTES_MAX)?;
+        let note = String::from_utf8(note)
+            .map_err(|_| refused("the cosigned note is not text".to_owned()))?;
+        let (checkpoint, _) = ledger::Checkpoint::open(&note, keys)
+            .map_err(|error| refused(format!("the cosigned note: {error}")))?;
+        if checkpoint != report.checkpoint {
+            return Err(refused(format!(
+                "the cosigned note is of {} entries of {}, and the export's checkpoint of {} of {}: \
+                 it has to be of the same",
+                checkpoint.size,
+                checkpoint.origin,
+                report.checkpoint.size,
+                report.checkpoint.origin
+            )));
+        }
+        Ok(note)
     }
 }
 
@@ -61,8 +115,10 @@ impl VerifyExportArgs {
 pub fn export(args: VerifyExportArgs, output: Output) -> Result<(), CliError> {
     let (reader, keys) = args.open()?;
     let report = ledger::verify_export(reader, &keys).map_err(refused)?;
+    let witnessed = args.witnessed(&report, &keys)?;
     let document = json!({
         "verified": true,
+        "witnesses": cosigned::document(&witnessed),
         "from": report.from,
         "to": report.to,
         "open": report.open,
@@ -79,7 +135,8 @@ pub fn export(args: VerifyExportArgs, output: Output) -> Result<(), CliError> {
     });
     output.result(&document, |out| {
         writeln!(out, "verified")?;
-        write!(out, "{report}")
+        write!(out, "{report}")?;
+        cosigned::words(&witnessed, out)
     })
 }
 
@@ -153,6 +210,8 @@ impl VerifyExportArgs {
     pub(super) fn of(verify: VerifyArgs) -> VerifyExportArgs {
         VerifyExportArgs {
             verify,
+            witness: WitnessArgs::default(),
+            cosigned: None,
             identity_file: None,
         }
     }

@@ -70,6 +70,7 @@ impl Held {
             leaf: leaf.hash,
             facets: leaf.facets,
             sealed: &[],
+            pruned: None,
         }
     }
 
@@ -354,6 +355,7 @@ fn a_long_export_is_written_and_verified_piece_by_piece() {
                 leaf: leaf.hash,
                 facets: leaf.facets,
                 sealed: &[],
+                pruned: None,
             };
             if bucket == "log/nl/2026-10" {
                 exporter.erased(&stored, bucket, &mut out).unwrap();

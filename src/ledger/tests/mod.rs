@@ -11,6 +11,7 @@ mod tile_files;
 mod tiles;
 mod trees;
 mod vectors;
+mod witness;
 
 use super::{HalfTile, Hash, LedgerError, TileSource, VerifierKey, node_hash};
 use sha2::{Digest as _, Sha256};

@@ -116,3 +116,48 @@ fn impossible_counts_are_refused() {
     assert!(Page::parse(&header(u64::MAX, 1)).is_err());
     assert!(Page::parse(&vec![0; VALUE_BYTES_MAX + 1]).is_err());
 }
+
+#[test]
+fn what_is_pruned_says_so_and_nothing_else_changes() {
+    let sealed: Vec<Vec<u8>> = (0..4u8).map(|n| vec![n; 300]).collect();
+    let leaves: Vec<Leaf> = (0..4).map(|i| leaf_of(leaf(i), leaf(i + 9))).collect();
+    let entries = leaves.iter().zip(sealed.iter().map(Vec::as_slice));
+    let row = encode_pages(7, entries).unwrap().remove(0).bytes;
+    let page = Page::parse(&row).unwrap();
+    assert_eq!(page.without(|_| None), None);
+    let pruned = page.without(|e| (e.index % 2 == 0).then_some(40 + e.index as u32));
+    let pruned = pruned.unwrap();
+    assert_eq!(pruned[2], 2);
+    assert_eq!(row.len() - pruned.len(), 2 * (300 - 4));
+    let again = Page::parse(&pruned).unwrap();
+    for (before, after) in page.entries.iter().zip(&again.entries) {
+        assert_eq!(
+            (before.index, before.leaf, before.facets),
+            (after.index, after.leaf, after.facets)
+        );
+        match before.index % 2 {
+            0 => assert_eq!(
+                (after.sealed, after.pruned),
+                (&[][..], Some(40 + before.index as u32))
+            ),
+            _ => assert_eq!((after.sealed, after.pruned), (before.sealed, None)),
+        }
+    }
+    // Once more: what was pruned stays as it is, also under new seals.
+    assert_eq!(again.without(|e| e.pruned), None);
+    let anew: Vec<Vec<u8>> = again.entries.iter().map(|e| e.sealed.to_vec()).collect();
+    assert_eq!(again.resealed(&anew), pruned);
+    let whole = again.without(|e| Some(e.index as u32)).unwrap();
+    let whole = Page::parse(&whole).unwrap();
+    assert!(whole.entries.iter().all(|e| e.pruned.is_some()));
+    // One spelling: the format says whether anything is pruned.
+    for (row, format) in [(&row, 2), (&pruned, 1)] {
+        let mut other = row.clone();
+        other[2] = format;
+        assert!(Page::parse(&other).is_err());
+    }
+    for cut in 0..pruned.len() {
+        assert!(Page::parse(&pruned[..cut]).is_err(), "cut at {cut}");
+    }
+    assert!(Page::parse(&[&pruned[..], &[0]].concat()).is_err());
+}

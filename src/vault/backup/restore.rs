@@ -481,6 +481,7 @@ fn open_epoch(
         sink: house.checkpoint_sink.clone(),
         // It gets its first one when the vault serves.
         command: None,
+        witnesses: None,
         clock: house.clock.clone(),
     };
     Ok(FirstMark {

@@ -48,6 +48,7 @@ pub fn run(args: ReportArgs, output: Output) -> Result<(), CliError> {
             }
         })
         .map_err(verify::refused)?;
+        args.export.witnessed(&report, &keys)?;
         file.write_all(page::page(&report, &facts).as_bytes())?;
         Ok(report)
     })?;
