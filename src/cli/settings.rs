@@ -91,6 +91,9 @@ pub struct SettingsArgs {
     /// backup_dir: where backups lie, apart from data and keys, best on another disk
     #[arg(long, value_name = "DIR")]
     pub backup_dir: Option<PathBuf>,
+    /// witness_silent_minutes: how long a witness may not cosign before it is an alarm
+    #[arg(long, value_name = "MINUTES")]
+    pub witness_silent_minutes: Option<u32>,
     /// key_backup_days: how long copies of keys_dir are kept; erasure receipts say it
     #[arg(long, value_name = "N")]
     pub key_backup_days: Option<u32>,
@@ -150,6 +153,7 @@ impl SettingsArgs {
             checkpoint_sink: self.checkpoint_sink,
             checkpoint_command: self.checkpoint_command,
             backup_dir: self.backup_dir,
+            witness_silent_minutes: self.witness_silent_minutes,
             key_backup_days: self.key_backup_days,
             ..Settings::default()
         }
@@ -252,7 +256,7 @@ mod tests {
                     --uk-modulus-substitutions u --calls-per-second 9 \
                     --reflection --log-format json --log-level trace --cache-mb 17 \
                     --engine redb --checkpoint-sink s --checkpoint-command p --backup-dir b \
-                    --key-backup-days 5";
+                    --key-backup-days 5 --witness-silent-minutes 6";
         let settings = Line::try_parse_from(line.split_whitespace())
             .unwrap()
             .settings

@@ -15,7 +15,7 @@
 //! - It may panic over a file that was changed: every call is caught.
 //! - An emptied or missing file is damage; it makes a new one in an empty directory only.
 
-use super::embedded::guarded::refused;
+use super::embedded::guarded::{guarded, refused};
 use super::embedded::opening::show_the_disk;
 use super::embedded::{Embedded, Engine, EngineOptions};
 use super::{EngineKind, Key, Row, StoreError};
@@ -37,7 +37,27 @@ pub type RedbStore = Embedded<Redb>;
 
 /// redb, open.
 pub struct Redb {
-    database: Database,
+    database: Closing,
+}
+
+/// The database; closing it may panic, after an earlier panic left its locks poisoned.
+struct Closing(Option<Database>);
+
+impl std::ops::Deref for Closing {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        self.0.as_ref().expect("it is taken out only to be closed")
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let database = self.0.take();
+        if let Err(error) = guarded(|| Ok(drop(database))) {
+            tracing::warn!(%error, "the engine could not be closed in order");
+        }
+    }
 }
 
 impl Redb {
@@ -68,7 +88,9 @@ impl Engine for Redb {
             }
             opened => opened.map_err(ours)?,
         };
-        let redb = Redb { database };
+        let redb = Redb {
+            database: Closing(Some(database)),
+        };
         redb.rows()?;
         Ok(redb)
     }
