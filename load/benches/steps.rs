@@ -159,7 +159,7 @@ fn open_sealed(bencher: Bencher, suite: &str) {
         site: site(),
         transaction: b.transaction,
     };
-    let keys = b.ring.collect_keys(b.now);
+    let keys = b.ring.collect_keys();
     let key = keys.first().expect("a collect key");
     let json = br#"{"card":{"number":"4242424242424242","expiry_month":11,"expiry_year":2030,"holder":"Saskia de Vries"}}"#;
     let text = seal_details(suite, key.id(), key.public(suite), &bound, json).expect("sealed");

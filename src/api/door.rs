@@ -254,19 +254,15 @@ impl Admitted {
         violations: Violations,
         transaction: Option<TransactionId>,
     ) -> Status {
-        let work = Work::Refused {
-            rpc: self.rpc,
-            denial: Denial::InvalidRequest,
+        let refused = refuse(
+            &self.vault,
+            self.caller.clone(),
+            self.rpc,
+            Denial::InvalidRequest,
             transaction,
-        };
-        self.invalid_as(violations, work).await
-    }
-
-    /// The same, where `work` is what becomes the entry: it may be refused for another reason first,
-    /// and then that is what the caller learns.
-    pub async fn invalid_as(&self, violations: Violations, work: Work) -> Status {
-        let asked = self.vault.ask(self.caller.clone(), work, self.deadline_ms);
-        let refused = refusal_of(asked.await);
+            self.deadline_ms,
+        )
+        .await;
         match refused.code() {
             tonic::Code::InvalidArgument => status::invalid(violations),
             _ => refused,
@@ -289,11 +285,7 @@ async fn refuse(
         denial,
         transaction,
     };
-    refusal_of(vault.ask(caller, work, deadline_ms).await)
-}
-
-fn refusal_of(answer: Result<Done, Refusal>) -> Status {
-    match answer {
+    match vault.ask(caller, work, deadline_ms).await {
         Err(refusal) => status::of_refusal(&refusal),
         Ok(_) => status::internal("a refusal succeeded"),
     }

@@ -80,39 +80,29 @@ impl WorkResult {
     }
 }
 
-/// What a portal hands in that can't read it itself.
+/// Details in clear that nobody has read yet: the committer has them read once it knows who asks, and
+/// that the site takes such.
+pub trait Unread: Send + Sync {
+    /// Reads them. What is wrong with them is kept for who asked.
+    fn read(&self) -> Option<(Details, Option<SecurityCode>)>;
+}
+
+/// What a portal hands in that isn't known to be details.
 pub enum SealedIn {
     /// It opened.
     Opened(OpenedIn),
-    /// It gives no details.
+    /// It gives nothing.
     Amiss {
         /// Digest of the text, by which a retry is recognised all the same.
         text: [u8; 32],
         /// Why.
         why: Amiss,
     },
-    /// It opened, and what is inside is not valid: only who opened the transaction is told what.
-    Invalid {
-        /// Digest of the text.
-        text: [u8; 32],
-    },
-    /// Details in clear, at a site of the portal's that takes sealed ones only: they were not read.
-    Unread,
+    /// Details in clear, of a portal with sites that take sealed ones only.
+    Unread(Box<dyn Unread>),
 }
 
-impl SealedIn {
-    /// Digest of the text; none of what wasn't read.
-    pub(super) fn text(&self) -> Option<&[u8; 32]> {
-        match self {
-            SealedIn::Opened(OpenedIn { text, .. })
-            | SealedIn::Amiss { text, .. }
-            | SealedIn::Invalid { text } => Some(text),
-            SealedIn::Unread => None,
-        }
-    }
-}
-
-/// Sealed details, opened and valid.
+/// Sealed details, opened.
 pub struct OpenedIn {
     /// Digest of the text.
     pub text: [u8; 32],
@@ -120,10 +110,20 @@ pub struct OpenedIn {
     pub site: Site,
     /// What their use is known by.
     pub encapsulation: Encapsulation,
-    /// The details.
-    pub details: Details,
-    /// The security code, if any.
-    pub code: Option<SecurityCode>,
+    /// From then on they are not taken.
+    pub not_after: Timestamp,
+    /// What was inside; nothing when it isn't valid, which only who opened the transaction is told.
+    pub details: Option<(Details, Option<SecurityCode>)>,
+}
+
+impl SealedIn {
+    /// Digest of the text; none of what is in clear.
+    pub(super) fn text(&self) -> Option<&[u8; 32]> {
+        match self {
+            SealedIn::Opened(OpenedIn { text, .. }) | SealedIn::Amiss { text, .. } => Some(text),
+            SealedIn::Unread(_) => None,
+        }
+    }
 }
 
 /// A command.
@@ -153,7 +153,7 @@ pub enum Work {
         /// The token that is replaced, if any.
         replaces: Option<Token>,
     },
-    /// `Tokenize` of details that came sealed, or that were not read.
+    /// `Tokenize` of details that came sealed, or that nobody has read yet.
     TokenizeSealed {
         /// For retries.
         request: RequestId,

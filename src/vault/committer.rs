@@ -68,9 +68,9 @@ pub struct Shared {
 
 impl Shared {
     /// Lays beside the keyring what opens sealed details now.
-    pub(super) fn publish_collecting(&self, now: Timestamp) {
+    pub(super) fn publish_collecting(&self) {
         let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
-        let collecting = Collecting::of(&ring, now).map(Arc::new);
+        let collecting = Collecting::of(&ring).map(Arc::new);
         drop(ring);
         self.collecting.store(collecting);
     }
@@ -220,6 +220,8 @@ impl Committer {
                 // The vault's own rows have one writer a round.
                 Work::Rewrap(Rewrap::Rows(stale)) => !stale.others.is_empty(),
                 Work::Rewrap(_) => true,
+                // A key that can't be made is nobody else's matter.
+                Work::Note(Note::CollectKey) => true,
                 _ => false,
             };
             if alone && !together.is_empty() {
@@ -620,7 +622,7 @@ impl Committer {
                 drop(ring);
                 let collects = |name: &KeyName| matches!(name, KeyName::Collect { .. });
                 if made.iter().any(collects) {
-                    self.shared.publish_collecting(now);
+                    self.shared.publish_collecting();
                 }
                 Ok(())
             }

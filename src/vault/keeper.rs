@@ -263,7 +263,7 @@ impl Committer {
         let prune = Prune::of(&ring);
         drop(ring);
         // Also when it isn't certain: what left the keyring leaves memory.
-        self.shared.publish_collecting(now);
+        self.shared.publish_collecting();
         match destroyed {
             Ok(()) => {
                 for (id, _) in due {

@@ -84,8 +84,8 @@ pub use together::Answers;
 pub use witness::{Standing, WitnessAt, Witnesses};
 
 use crate::clock::{Beats, Clock};
-use crate::ids::{PrincipalId, Site, TransactionId, VaultId};
-use crate::keys::{KeyName, Keyring, Sealed};
+use crate::ids::{PrincipalId, Site, VaultId};
+use crate::keys::Keyring;
 use crate::ledger::VerifierKey;
 use crate::limits;
 use crate::policy::{Denial, Principal};
@@ -113,6 +113,7 @@ pub struct Vault {
     clock: Clock,
     retention: std::collections::BTreeMap<Site, Retention>,
     sealed_only: std::collections::BTreeSet<Site>,
+    collect_turn: tokio::sync::Mutex<()>,
     /// Gone once the vault is closed.
     signing: Mutex<Option<Box<SigningKey>>>,
     closed: AtomicBool,
@@ -176,6 +177,7 @@ impl Vault {
             clock: house.clock.clone(),
             retention: house.settings.retention.clone(),
             sealed_only: house.settings.sealed_only.clone(),
+            collect_turn: tokio::sync::Mutex::new(()),
             signing: Mutex::new(Some(signing)),
             closed: AtomicBool::new(false),
             verifier,
@@ -276,25 +278,11 @@ impl Vault {
         self.shared.collecting.load_full()
     }
 
-    /// Whether details in clear are not even read: the transaction's site takes sealed ones only. Of
-    /// a portal all of whose sites do, no transaction is looked at.
-    pub fn takes_sealed_only(&self, portal: &Principal, transaction: TransactionId) -> bool {
+    /// Whether a portal has a site that takes sealed details only: then what it hands in in clear is
+    /// not read before the committer knows which site it is for.
+    pub fn has_sealed_only(&self, portal: &Principal) -> bool {
         let only = |site: &Site| self.sealed_only.contains(site);
-        if !portal.sites.iter().any(only) {
-            return false;
-        }
-        portal.sites.iter().all(only) || self.site_of(transaction).is_some_and(|site| only(&site))
-    }
-
-    /// A transaction's site, by the key that its row names; the row is not opened.
-    fn site_of(&self, transaction: TransactionId) -> Option<Site> {
-        let rows = self.reader.get_many(&[rows::transaction_key(transaction)]);
-        let row = rows.ok()?.pop().flatten()?;
-        let sealed = Sealed::from_stored(row).ok()?;
-        match self.ring().name_of(sealed.key_id())? {
-            KeyName::Release { site, .. } | KeyName::Hold { site, .. } => Some(site),
-            _ => None,
-        }
+        portal.sites.iter().any(only)
     }
 
     /// What collect documents are verified with: whoever seals details is given it beforehand.
@@ -321,8 +309,18 @@ impl Vault {
             let document = collecting.document(day)?;
             Some((Arc::clone(document), collecting.verifier().clone()))
         };
-        let day = self.clock.now().day();
-        if let Some(given) = self.collecting().and_then(|known| found(&known, day)) {
+        if let Some(given) = self
+            .collecting()
+            .and_then(|known| found(&known, self.today()))
+        {
+            return Ok(given);
+        }
+        // One asks, and the others wait for it.
+        let _turn = self.collect_turn.lock().await;
+        if let Some(given) = self
+            .collecting()
+            .and_then(|known| found(&known, self.today()))
+        {
             return Ok(given);
         }
         let work = Work::Note(Note::CollectKey);
@@ -331,6 +329,13 @@ impl Vault {
         let known = self.collecting().ok_or(Refusal::Sealed)?;
         let newest = known.newest_day().and_then(|day| found(&known, day));
         newest.ok_or(Refusal::Unavailable("there is no collect key"))
+    }
+
+    /// Today, by the time that the ledger goes by as far as it is known here.
+    fn today(&self) -> u32 {
+        let off_ms = self.clock_off_ms().unwrap_or(0);
+        let wall = self.clock.now().0;
+        crate::clock::Timestamp(wall.saturating_add_signed(off_ms.saturating_neg())).day()
     }
 
     /// For tests only: what the beat hides.

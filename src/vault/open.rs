@@ -576,7 +576,7 @@ pub fn open_in(
         source,
     };
     let shared = share(ring, &loaded);
-    shared.publish_collecting(house.clock.now());
+    shared.publish_collecting();
     let bench = Bench {
         witnesses: house.witnesses.clone(),
         ledger: verifier.clone(),

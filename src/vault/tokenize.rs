@@ -6,6 +6,7 @@ use super::command::{Caller, Done, RequestId, SealedIn};
 use super::fingerprint;
 use super::requests::Retry;
 use super::state::{CodeMark, TokenState, TransactionState};
+use crate::clock::Timestamp;
 use crate::codec::Writer;
 use crate::ids::TransactionId;
 use crate::keys::{Encapsulation, seal_record};
@@ -26,6 +27,7 @@ pub(super) struct HandedIn<'a> {
 }
 
 /// The details, as they came.
+#[derive(Clone, Copy)]
 pub(super) enum Given<'a> {
     Clear(&'a Details, Option<&'a SecurityCode>),
     Sealed(&'a SealedIn),
@@ -55,7 +57,7 @@ impl<'a> HandedIn<'a> {
     fn details(&self) -> Option<&'a Details> {
         match self.what {
             Given::Clear(details, _) => Some(details),
-            Given::Sealed(SealedIn::Opened(opened)) => Some(&opened.details),
+            Given::Sealed(SealedIn::Opened(opened)) => opened.details.as_ref().map(|own| &own.0),
             Given::Sealed(_) => None,
         }
     }
@@ -68,10 +70,11 @@ struct Taken<'a> {
     encapsulation: Option<Encapsulation>,
 }
 
-/// What may become a token of this transaction, once.
+/// What may become a token of this transaction, once, now.
 fn take<'a>(
     given: &HandedIn<'a>,
     state: &TransactionState,
+    now: Timestamp,
     entry: &mut Entry,
 ) -> Result<Taken<'a>, No> {
     let mut refused = |why: Amiss| {
@@ -84,21 +87,26 @@ fn take<'a>(
             code,
             encapsulation: None,
         }),
-        Given::Sealed(SealedIn::Unread) => Err(Denial::SealedOnly.into()),
-        Given::Sealed(SealedIn::Invalid { .. }) => Err(Denial::InvalidRequest.into()),
+        Given::Sealed(SealedIn::Unread(_)) => Err(Denial::InvalidRequest.into()),
         Given::Sealed(SealedIn::Amiss { why, .. }) => Err(refused(*why)),
         Given::Sealed(SealedIn::Opened(opened)) => {
+            let own = Some(opened.encapsulation);
             if opened.site != state.site() {
                 return Err(refused(Amiss::DoesNotOpen));
             }
-            let own = Some(opened.encapsulation);
+            if now >= opened.not_after {
+                return Err(refused(Amiss::Over));
+            }
             if state.tokens.iter().any(|token| token.encapsulation == own) {
                 return Err(refused(Amiss::UsedBefore));
             }
+            let Some((details, code)) = &opened.details else {
+                return Err(Denial::InvalidRequest.into());
+            };
             entry.detail.insert(SEALED, "opened".to_owned());
             Ok(Taken {
-                details: &opened.details,
-                code: opened.code.as_ref(),
+                details,
+                code: code.as_ref(),
                 encapsulation: own,
             })
         }
@@ -125,11 +133,28 @@ impl Batch<'_> {
             {
                 return Err(Denial::NotOwner.into());
             }
-            let in_clear = matches!(given.what, Given::Clear(..));
+            let in_clear = !matches!(
+                given.what,
+                Given::Sealed(SealedIn::Opened(_) | SealedIn::Amiss { .. })
+            );
             if in_clear && batch.sealed_only.contains(&state.site()) {
                 return Err(Denial::SealedOnly.into());
             }
-            let body = given.body().ok_or(Denial::SealedOnly)?;
+            let read;
+            let given = &match given.what {
+                Given::Sealed(SealedIn::Unread(unread)) => {
+                    read = unread.read().ok_or(Denial::InvalidRequest)?;
+                    HandedIn {
+                        what: Given::Clear(&read.0, read.1.as_ref()),
+                        replaces: given.replaces,
+                    }
+                }
+                what => HandedIn {
+                    what,
+                    replaces: given.replaces,
+                },
+            };
+            let body = given.body().ok_or(Denial::InvalidRequest)?;
             let retry = batch.retry(
                 state,
                 id,
@@ -176,7 +201,7 @@ impl Batch<'_> {
             if state.tokens.len() >= limits::TOKENS_PER_TRANSACTION_MAX {
                 return Err(Denial::TooManyTokens.into());
             }
-            let taken = take(given, state, entry)?;
+            let taken = take(given, state, batch.now, entry)?;
             if taken.code.is_some() && !batch.codes.has_room() {
                 return Err(Denial::TooMany.into());
             }

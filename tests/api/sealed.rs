@@ -282,6 +282,64 @@ async fn sealed_details_open_once_for_their_own_transaction_and_in_their_time() 
     serving.stop().await;
 }
 
+/// Time is the ledger's: a wall clock that was set gives nothing back, and takes nothing away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_was_set_prolongs_nothing() {
+    let mut serving = Serving::start().await;
+    to_midnight(&serving, HOUR_MS);
+    let document = document(&serving).await;
+    let transaction = open(&serving).await;
+    let seal = || sealed_for(&serving, &document, Suite::X25519, &transaction, CARD);
+    let (over, early) = (seal(), seal());
+    let refused = async |text: &str| {
+        let status = hand_in(&serving, "portal", request(&transaction, text)).await;
+        assert_eq!(
+            reason(&status.expect_err("refused")),
+            "SEALED_DETAILS_REFUSED"
+        );
+        last_word(&serving).1
+    };
+    // Ahead by three days, which is suspect: what was in its time is so still, and the document that
+    // is handed out is the day's of the ledger.
+    let asked = now(&serving);
+    serving.clock.step_to(asked.plus_ms(3 * DAY_MS));
+    let made = hand_in(&serving, "portal", request(&transaction, &early)).await;
+    made.expect("a token");
+    let given = serving.vault("portal");
+    let given = { given }.get_collect_key(pb::GetCollectKeyRequest {}).await;
+    let given = given.expect("a document").into_inner();
+    assert!(given.document.contains(&document.key().to_string()));
+    serving.clock.step_to(asked);
+    // Past its end, and the clock put back by two minutes, which nobody suspects.
+    let half_an_hour_before = |end: Timestamp| end.0 - now(&serving).0 - HOUR_MS / 2;
+    let look = async || {
+        let asked = pb::GetTransactionRequest {
+            transaction: transaction.clone(),
+        };
+        let seen = serving.vault("portal").get_transaction(asked).await;
+        seen.expect("it is there");
+    };
+    serving
+        .clock
+        .pass_ms(half_an_hour_before(document.not_after()));
+    // Whatever is done once an hour is done now, and not when the time is over.
+    look().await;
+    serving.clock.pass_ms(HOUR_MS / 2 + 60_000);
+    assert_eq!(refused(&over).await, "over");
+    serving.clock.step_to(Timestamp(now(&serving).0 - 120_000));
+    assert_eq!(refused(&over).await, "over");
+    // By a day, which is suspect: keys are not destroyed meanwhile, and still open nothing.
+    serving.clock.pass_ms(2 * HOUR_MS);
+    let next = self::document(&serving).await;
+    let suspect = sealed_for(&serving, &next, Suite::X25519, &transaction, CARD);
+    serving.clock.pass_ms(half_an_hour_before(next.not_after()));
+    look().await;
+    serving.clock.step_to(Timestamp(now(&serving).0 - DAY_MS));
+    serving.clock.pass_ms(20 * HOUR_MS);
+    assert_eq!(refused(&suspect).await, "over");
+    serving.stop().await;
+}
+
 /// A retry comes first: before the use is looked at, and after the key is gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_is_answered_whatever_became_of_the_key() {
@@ -456,22 +514,33 @@ async fn nothing_in_clear_is_read_at(serving: &Serving) {
     let text = sealed_for(serving, &document, Suite::X25519, &transaction, CARD);
     let made = hand_in(serving, "portal", request(&transaction, &text)).await;
     made.expect("a token");
-    // To whoever isn't tied: as ever.
+    // To whoever isn't tied: as ever, whatever it hands in, and whatever the site takes.
     let unknown = TransactionId([9; 16]).to_string();
+    let other = open_by(serving, "portal", "us").await;
     let mut answers = Vec::new();
-    for of in [&transaction, &unknown] {
-        let asked = in_clear(of, "4242424242424242");
-        let status = hand_in(serving, "portal-2", asked).await;
-        answers.push(Seen::of(&status.expect_err("refused")));
+    for of in [&transaction, &other, &unknown] {
+        for number in ["4242424242424242", "x", ""] {
+            let mut asked = in_clear(of, number);
+            asked.details = asked.details.filter(|_| !number.is_empty());
+            let status = hand_in(serving, "portal-2", asked).await;
+            answers.push(Seen::of(&status.expect_err("refused")));
+        }
     }
-    assert_eq!(answers[0], answers[1]);
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
 }
 
 async fn elsewhere_both_are_taken(serving: &Serving) {
     let document = document(serving).await;
     let transaction = open_by(serving, "portal", "us").await;
     let asked = in_clear(&transaction, "4242424242424242");
-    hand_in(serving, "portal", asked).await.expect("a token");
+    let made = hand_in(serving, "portal", asked.clone()).await;
+    let made = made.expect("a token");
+    let again = hand_in(serving, "portal", asked).await.expect("a retry");
+    assert!(again.replayed && again.token == made.token);
+    let wrong = hand_in(serving, "portal", in_clear(&transaction, "x")).await;
+    let said = all_of(&wrong.expect_err("refused"));
+    let field = b"details.card.number";
+    assert!(said.windows(field.len()).any(|at| at == field));
     let of = TransactionId::parse(&transaction).expect("an id");
     let sealed = document.seal(Suite::X25519, site("us"), of, CARD.as_bytes(), now(serving));
     let asked = request(&transaction, &sealed.expect("sealed"));

@@ -38,7 +38,7 @@ static FIXED: LazyLock<Fixed> = LazyLock::new(|| {
     let identity = SigningKey::from_bytes(&[9; 32]);
     let name = identity_name(VAULT);
     Fixed {
-        key: ring.collect_keys(NOW).remove(0),
+        key: ring.collect_keys().remove(0),
         verifier: VerifierKey::new(&name, identity.verifying_key()).expect("a name"),
         identity,
         bound: Bound {

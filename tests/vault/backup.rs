@@ -942,6 +942,26 @@ fn restored_twice_no_epoch_is_used_again_and_no_old_action_confirms() {
     assert_eq!(checked.findings, Vec::<String>::new());
 }
 
+/// The rows that come back don't know what was used since: so nothing that was sealed before opens.
+#[test]
+fn what_was_sealed_before_a_restore_is_not_used_again_after_it() {
+    let mut home = Home::new();
+    let document = |home: &Home| {
+        let given = RUNTIME.block_on(home.vault().collect_document(u64::MAX));
+        given.expect("a document").0
+    };
+    let before = document(&home);
+    let taken = take(&home);
+    home.close();
+    let lost = home_loss(&home, &taken);
+    bring_back(&home, &taken.file, losing(lost)).expect("restored");
+    assert!(home.ring().collect_keys().is_empty());
+    reopen(&mut home);
+    assert!(home.vault().collecting().is_none());
+    assert_ne!(document(&home), before, "another key on the same day");
+    assert_eq!(home.ring().collect_keys().len(), 1);
+}
+
 /// Keys that ended since stay ended: what lay under them doesn't come back with the rows.
 #[test]
 fn what_was_erased_since_stays_erased() {

@@ -117,8 +117,7 @@ fn prune(home: &Home) {
 fn findings(home: &Home) -> Vec<String> {
     let store = MemoryStore::on(&home.disk);
     let checked = check_in(store.reader().as_ref(), &home.ring());
-    let findings = checked.expect("it opens").findings;
-    findings
+    checked.expect("it opens").findings
 }
 
 fn auditor(home: &Home) -> PrincipalId {

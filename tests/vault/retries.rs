@@ -3,9 +3,11 @@
 use crate::house::*;
 use payvault::clock::{DAY_MS, Timestamp};
 use payvault::ids::TransactionId;
+use payvault::keys::Encapsulation;
 use payvault::payment::{Details, Token};
 use payvault::policy::{Denial, Field, Purpose, Terms};
-use payvault::vault::command::{Done, Refusal, RequestId, Work, WorkResult};
+use payvault::vault::Amiss;
+use payvault::vault::command::{Done, OpenedIn, Refusal, RequestId, SealedIn, Work, WorkResult};
 
 fn open(home: &Home, request: RequestId, terms: &Terms) -> Result<(TransactionId, u64), Refusal> {
     let work = Work::Open {
@@ -410,4 +412,67 @@ fn the_largest_transaction_has_room_for_all_that_it_is_promised() {
         }
         home.clock.pass_ms(DAY_MS);
     }
+}
+
+/// Sealed details are recognised by their text: what was inside, and whether it still opens, is looked
+/// at only when they are new.
+#[test]
+fn a_retry_of_sealed_details_is_one_whatever_became_of_them() {
+    let home = Home::new();
+    let transaction = home.open();
+    let now = home.house.clock.now();
+    let opened = |details: Option<Details>, not_after: Timestamp| {
+        SealedIn::Opened(OpenedIn {
+            text: [3; 32],
+            site: site("nl"),
+            encapsulation: Encapsulation([4; 16]),
+            not_after,
+            details: details.map(|details| (details, None)),
+        })
+    };
+    let request = home.request();
+    let hand_in = |request: &RequestId, sealed: SealedIn| {
+        let work = Work::TokenizeSealed {
+            request: request.clone(),
+            transaction,
+            sealed: Box::new(sealed),
+            replaces: None,
+        };
+        match home.ask("shop", work)? {
+            Done::Tokenized {
+                token, replayed, ..
+            } => Ok((token.to_text().expose().to_owned(), replayed)),
+            _ => panic!("another answer"),
+        }
+    };
+    let later = now.plus_ms(DAY_MS);
+    let (made, replayed) = hand_in(&request, opened(Some(visa()), later)).expect("a token");
+    assert!(!replayed);
+    let amiss = |why| SealedIn::Amiss { text: [3; 32], why };
+    for again in [
+        opened(Some(visa()), later),
+        opened(Some(visa()), now),
+        opened(None, later),
+        amiss(Amiss::UnknownKey),
+    ] {
+        let (token, replayed) = hand_in(&request, again).expect("the same token");
+        assert!(replayed && token == made);
+    }
+    // Under another request id each is what it is.
+    for (again, expected) in [
+        (opened(Some(visa()), later), Denial::SealedDetailsRefused),
+        (opened(Some(visa()), now), Denial::SealedDetailsRefused),
+        (amiss(Amiss::UnknownKey), Denial::SealedDetailsRefused),
+    ] {
+        assert_eq!(denial(hand_in(&home.request(), again)), expected);
+    }
+    let fresh = SealedIn::Opened(OpenedIn {
+        text: [5; 32],
+        site: site("nl"),
+        encapsulation: Encapsulation([6; 16]),
+        not_after: later,
+        details: None,
+    });
+    let invalid = hand_in(&home.request(), fresh);
+    assert_eq!(denial(invalid), Denial::InvalidRequest);
 }

@@ -102,6 +102,7 @@ pub fn house(dir: &Path) -> House {
         mark_dir: dir.join("mark"),
         checkpoint_sink: None,
         checkpoint_command: None,
+        witnesses: Default::default(),
         settings: Settings {
             sites: BTreeMap::from([(site(), 180 * DAY_MS)]),
             fingerprints: BTreeSet::new(),

@@ -5,16 +5,17 @@ use super::mismatched;
 use crate::api::door::Admitted;
 use crate::api::proto as pb;
 use crate::api::violations::Violations;
-use crate::api::{convert, details_json};
+use crate::api::{convert, details_json, status};
 use crate::clock::Timestamp;
 use crate::ids::TransactionId;
 use crate::limits;
-use crate::payment::ModulusTables;
+use crate::payment::{Details, ModulusTables, SecurityCode};
 use crate::policy::{Denial, Field, Rpc};
 use crate::vault::Amiss;
-use crate::vault::command::{Done, OpenedIn, SealedIn, Work};
+use crate::vault::command::{Done, OpenedIn, Refusal, SealedIn, Unread, Work};
 use prost::{Message, Name};
 use sha2::{Digest as _, Sha256};
+use std::sync::{Arc, Mutex, PoisonError};
 use tonic::Status;
 
 /// A call that comes alone and as a stream.
@@ -32,15 +33,8 @@ pub trait Item: Send + Unpin + 'static {
     /// A stream's message of results.
     type Results: Send;
 
-    /// Reads a request. What is wrong goes into `violations`.
-    ///
-    /// # Errors
-    /// When something is wrong: what becomes the entry of it.
-    fn read(
-        asked: Self::Request,
-        intake: &Intake<'_>,
-        violations: &mut Violations,
-    ) -> Result<Work, Work>;
+    /// Reads a request, of which `violations` are known already.
+    fn read(asked: Self::Request, intake: &Intake<'_>, violations: Violations) -> Read;
 
     /// Puts what was done into a reply, without a receipt.
     ///
@@ -58,22 +52,57 @@ pub trait Item: Send + Unpin + 'static {
     fn results(of: Vec<Result<Self::Reply, tonic_types::Status>>) -> Self::Results;
 }
 
+/// A request that was read.
+pub struct Read {
+    /// What the committer gets, whether something is wrong or not: it enters the refusal, or refuses
+    /// for another reason first.
+    pub work: Work,
+    /// What is wrong, to be told with [`Denial::InvalidRequest`]; of details that the committer has
+    /// read, only once it has.
+    pub wrong: Option<Wrong>,
+}
+
+/// What is wrong with a request.
+pub type Wrong = Arc<Mutex<Violations>>;
+
+impl Read {
+    fn right(work: Work) -> Read {
+        Read { work, wrong: None }
+    }
+
+    fn wrong(work: Work, violations: Violations) -> Read {
+        let wrong = Some(Arc::new(Mutex::new(violations)));
+        Read { work, wrong }
+    }
+}
+
+/// What a refusal tells; what was wrong with the request, when that is what it says.
+pub fn told(refusal: &Refusal, wrong: Option<&Wrong>) -> Status {
+    match (refusal, wrong) {
+        (Refusal::Denied(Denial::InvalidRequest), Some(wrong)) => {
+            let mut wrong = wrong.lock().unwrap_or_else(PoisonError::into_inner);
+            status::invalid(std::mem::take(&mut *wrong))
+        }
+        _ => status::of_refusal(refusal),
+    }
+}
+
 /// What a request is read with.
 pub struct Intake<'a> {
     /// The moment.
     pub now: Timestamp,
     /// What British accounts are checked with.
-    pub uk_modulus: &'a ModulusTables,
+    pub uk_modulus: &'a Arc<ModulusTables>,
     /// Who asks, and of which vault.
     pub admitted: &'a Admitted,
 }
 
 impl Intake<'_> {
-    fn takes_sealed_only(&self, transaction: TransactionId) -> bool {
+    fn has_sealed_only(&self) -> bool {
         let Admitted {
             vault, principal, ..
         } = self.admitted;
-        vault.takes_sealed_only(principal, transaction)
+        vault.has_sealed_only(principal)
     }
 
     /// Opens sealed details and reads what is inside, as details in clear are read.
@@ -81,35 +110,46 @@ impl Intake<'_> {
         let digest: [u8; 32] = Sha256::digest(text).into();
         let opened = match self.admitted.vault.collecting() {
             None => Err(Amiss::UnknownKey),
-            Some(collecting) => collecting.open(text, of, self.now),
+            Some(collecting) => collecting.open(text, of),
         };
         let unsealed = match opened {
             Ok(unsealed) => unsealed,
             Err(why) => return SealedIn::Amiss { text: digest, why },
         };
-        let given = match details_json::parse(&unsealed.json) {
-            Ok(given) => convert::details(
-                "sealed_details",
-                Some(given),
-                self.now,
-                self.uk_modulus,
-                violations,
-            ),
+        let (now, tables) = (self.now, self.uk_modulus);
+        let details = match details_json::parse(&unsealed.json) {
+            Ok(given) => convert::details("sealed_details", Some(given), now, tables, violations),
             Err(_) => {
                 violations.add("sealed_details", "must hold payment details in JSON");
                 None
             }
         };
-        match given {
-            None => SealedIn::Invalid { text: digest },
-            Some((details, code)) => SealedIn::Opened(OpenedIn {
-                text: digest,
-                site: unsealed.site,
-                encapsulation: unsealed.encapsulation,
-                details,
-                code,
-            }),
-        }
+        SealedIn::Opened(OpenedIn {
+            text: digest,
+            site: unsealed.site,
+            encapsulation: unsealed.encapsulation,
+            not_after: unsealed.not_after,
+            details,
+        })
+    }
+}
+
+/// Details in clear that wait for the committer's word.
+struct UnreadDetails {
+    details: Option<pb::PaymentDetails>,
+    now: Timestamp,
+    uk_modulus: Arc<ModulusTables>,
+    wrong: Wrong,
+}
+
+impl Unread for UnreadDetails {
+    fn read(&self) -> Option<(Details, Option<SecurityCode>)> {
+        // A round that is tried again reads again.
+        let mut violations = Violations::new();
+        let (given, tables) = (self.details.clone(), &self.uk_modulus);
+        let read = convert::details("details", given, self.now, tables, &mut violations);
+        *self.wrong.lock().unwrap_or_else(PoisonError::into_inner) = violations;
+        read
     }
 }
 
@@ -136,44 +176,45 @@ impl Item for Tokenizing {
     type Requests = pb::TokenizeStreamRequest;
     type Results = pb::TokenizeStreamResponse;
 
-    fn read(
-        asked: pb::TokenizeRequest,
-        intake: &Intake<'_>,
-        violations: &mut Violations,
-    ) -> Result<Work, Work> {
-        let id = convert::request_id(asked.request_id, violations);
-        let transaction = convert::transaction(&asked.transaction, violations);
+    fn read(asked: pb::TokenizeRequest, intake: &Intake<'_>, mut violations: Violations) -> Read {
+        let id = convert::request_id(asked.request_id, &mut violations);
+        let transaction = convert::transaction(&asked.transaction, &mut violations);
         let replaces = match asked.replaces.is_empty() {
             true => None,
-            false => convert::token("replaces", asked.replaces, violations),
+            false => convert::token("replaces", asked.replaces, &mut violations),
         };
         let named = id.zip(transaction).filter(|_| violations.is_empty());
         let refused = refused(Self::CALL, transaction);
         let text = asked.sealed_details;
         if text.is_empty() {
-            if transaction.is_some_and(|of| intake.takes_sealed_only(of)) {
-                let Some((request, of)) = named else {
-                    return Err(refused);
-                };
-                return Ok(Work::TokenizeSealed {
-                    request,
-                    transaction: of,
-                    sealed: Box::new(SealedIn::Unread),
-                    replaces,
-                });
-            }
             let details = asked.details;
-            let read = convert::details(
-                "details",
-                details,
-                intake.now,
-                intake.uk_modulus,
-                violations,
-            );
+            if intake.has_sealed_only() {
+                let Some((request, of)) = named else {
+                    return Read::wrong(refused, violations);
+                };
+                let wrong = Wrong::default();
+                let sealed = Box::new(SealedIn::Unread(Box::new(UnreadDetails {
+                    details,
+                    now: intake.now,
+                    uk_modulus: Arc::clone(intake.uk_modulus),
+                    wrong: Arc::clone(&wrong),
+                })));
+                return Read {
+                    work: Work::TokenizeSealed {
+                        request,
+                        transaction: of,
+                        sealed,
+                        replaces,
+                    },
+                    wrong: Some(wrong),
+                };
+            }
+            let (now, tables) = (intake.now, intake.uk_modulus);
+            let read = convert::details("details", details, now, tables, &mut violations);
             let (Some((request, of)), Some((details, code))) = (named, read) else {
-                return Err(refused);
+                return Read::wrong(refused, violations);
             };
-            return Ok(Work::Tokenize {
+            return Read::right(Work::Tokenize {
                 request,
                 transaction: of,
                 details: Box::new(details),
@@ -188,18 +229,19 @@ impl Item for Tokenizing {
             violations.add("sealed_details", "must have at most 8,192 characters");
         }
         let Some((request, of)) = named.filter(|_| violations.is_empty()) else {
-            return Err(refused);
+            return Read::wrong(refused, violations);
         };
+        let sealed = Box::new(intake.open(&text, of, &mut violations));
         let work = Work::TokenizeSealed {
             request,
             transaction: of,
-            sealed: Box::new(intake.open(&text, of, violations)),
+            sealed,
             replaces,
         };
         // What is wrong inside is told to who opened the transaction: the committer knows.
         match violations.is_empty() {
-            true => Ok(work),
-            false => Err(work),
+            true => Read::right(work),
+            false => Read::wrong(work, violations),
         }
     }
 
@@ -257,16 +299,12 @@ impl Item for Redeeming {
     type Requests = pb::RedeemStreamRequest;
     type Results = pb::RedeemStreamResponse;
 
-    fn read(
-        asked: pb::RedeemRequest,
-        _: &Intake<'_>,
-        violations: &mut Violations,
-    ) -> Result<Work, Work> {
-        let id = convert::request_id(asked.request_id, violations);
-        let transaction = convert::transaction(&asked.transaction, violations);
-        let token = convert::token("token", asked.token, violations);
-        let purpose = convert::purpose("purpose", asked.purpose, violations);
-        let fields = convert::fields("fields", &asked.fields, violations);
+    fn read(asked: pb::RedeemRequest, _: &Intake<'_>, mut violations: Violations) -> Read {
+        let id = convert::request_id(asked.request_id, &mut violations);
+        let transaction = convert::transaction(&asked.transaction, &mut violations);
+        let token = convert::token("token", asked.token, &mut violations);
+        let purpose = convert::purpose("purpose", asked.purpose, &mut violations);
+        let fields = convert::fields("fields", &asked.fields, &mut violations);
         let (true, Some(request), Some(of), Some(token), Some(purpose), Some(fields)) = (
             violations.is_empty(),
             id,
@@ -275,9 +313,9 @@ impl Item for Redeeming {
             purpose,
             fields,
         ) else {
-            return Err(refused(Self::CALL, transaction));
+            return Read::wrong(refused(Self::CALL, transaction), violations);
         };
-        Ok(Work::Redeem {
+        Read::right(Work::Redeem {
             request,
             transaction: of,
             token,

@@ -4,7 +4,7 @@
 //! when it has room for it, and that reads requests, hands them to the committer together and hears
 //! its answers. A client that doesn't take its answers isn't read from.
 
-use super::item::{Intake, Item};
+use super::item::{Intake, Item, Wrong, told};
 use crate::api::connection::PeerInfo;
 use crate::api::deadline::Deadline;
 use crate::api::door::{Admitted, Door, StreamTurn};
@@ -18,7 +18,7 @@ use crate::vault::command::{Refusal, Work};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Interval, MissedTickBehavior};
@@ -54,7 +54,7 @@ pub struct Answering<I: Item> {
 struct Group {
     answers: Answers,
     /// What was wrong with each item, where something was.
-    wrong: Vec<Option<Violations>>,
+    wrong: Vec<Option<Wrong>>,
 }
 
 /// How a stream ends once everything that was read is answered.
@@ -226,21 +226,20 @@ impl<I: Item> Answering<I> {
                     "must not be set in a stream: GetReceipt gives it by entry_index",
                 );
             }
-            let read = I::read(item, &intake, &mut violations);
-            wrong.push(read.is_err().then_some(violations));
-            works.push(match read {
-                Ok(work) => work,
+            let read = I::read(item, &intake, violations);
+            wrong.push(read.wrong);
+            works.push(match read.work {
                 // The entry names the call that was made.
-                Err(Work::Refused {
+                Work::Refused {
                     denial,
                     transaction,
                     ..
-                }) => Work::Refused {
+                } => Work::Refused {
                     rpc: I::STREAM,
                     denial,
                     transaction,
                 },
-                Err(work) => work,
+                work => work,
             });
         }
         let answers = self.ask(works);
@@ -280,10 +279,9 @@ impl<I: Item> Answering<I> {
                 // This vault stays sealed, whatever is opened in its place.
                 self.ending = Some(Ending::Told(status::of_refusal(&Refusal::Sealed)));
             }
-            let reply = match (answer, wrong) {
-                (Ok(done), None) => I::reply(done, now),
-                (Err(refusal), wrong) => Err(told(&refusal, wrong)),
-                (Ok(_), Some(_)) => Err(status::internal("a refusal succeeded")),
+            let reply = match answer {
+                Ok(done) => I::reply(done, now),
+                Err(refusal) => Err(told(&refusal, wrong.as_ref())),
             };
             reply.map_err(|status| status::inside(&status))
         });
@@ -303,7 +301,7 @@ impl<I: Item> Answering<I> {
                 };
                 let refusal = answer.into_iter().next().and_then(Result::err);
                 Poll::Ready(Some(match refusal {
-                    Some(refusal) => told(&refusal, Some(violations)),
+                    Some(refusal) => told(&refusal, Some(&Arc::new(Mutex::new(violations)))),
                     None => status::internal("a refusal succeeded"),
                 }))
             }
@@ -321,14 +319,6 @@ impl<I: Item> Answering<I> {
         self.groups.clear();
         self.due = None;
         (self.held, self.asked) = (0, 0);
-    }
-}
-
-/// What a refusal tells; what was wrong with the request, when that is what it says.
-fn told(refusal: &Refusal, wrong: Option<Violations>) -> Status {
-    match (refusal, wrong) {
-        (Refusal::Denied(Denial::InvalidRequest), Some(wrong)) => status::invalid(wrong),
-        _ => status::of_refusal(refusal),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `VaultService`.
 
-use super::item::{Intake, Item, Redeeming, Tokenizing};
+use super::item::{Intake, Item, Read, Redeeming, Tokenizing, told};
 use super::stream::{self, Answering};
 use super::{mismatched, receipt};
 use crate::api::convert;
@@ -37,15 +37,20 @@ impl VaultApi {
         asked: I::Request,
         now: Timestamp,
     ) -> Result<I::Reply, Status> {
-        let mut violations = Violations::new();
         let intake = Intake {
             now,
             uk_modulus: &self.uk_modulus,
             admitted,
         };
-        match I::read(asked, &intake, &mut violations) {
-            Ok(work) => I::reply(self.door.ask(admitted, work).await?, now),
-            Err(work) => Err(admitted.invalid_as(violations, work).await),
+        let Read { work, wrong } = I::read(asked, &intake, Violations::new());
+        if !matches!(work, Work::Refused { .. }) {
+            self.door.within_rate(admitted)?;
+        }
+        let vault = &admitted.vault;
+        let asked = vault.ask(admitted.caller.clone(), work, admitted.deadline_ms);
+        match asked.await {
+            Ok(done) => I::reply(done, now),
+            Err(refusal) => Err(told(&refusal, wrong.as_ref())),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::suite::{CollectKeyId, Suite};
 use crate::clock::Timestamp;
 use crate::keys::error::KeyError;
 use crate::keys::keyring::Keyring;
-use crate::keys::name::KeyName;
+use crate::keys::name::{KeyId, KeyName};
 use crate::keys::record::{KeyRecord, KeyState};
 use crate::secret::{LockedBytes, SecretBuffer, SecretBytes, wipe_stack};
 use ed25519_dalek::SigningKey;
@@ -122,12 +122,13 @@ pub(super) fn open<K: Kem>(
 }
 
 impl Keyring {
-    /// The collect keys that open at `now`, the newest first.
-    pub fn collect_keys(&self, now: Timestamp) -> Vec<CollectKey> {
+    /// The collect keys that the keyring has, the newest first. Whether one's time is over is the
+    /// committer's to judge, by the time that the ledger goes by.
+    pub fn collect_keys(&self) -> Vec<CollectKey> {
         let mut keys: Vec<CollectKey> = self
             .list()
             .filter(|key| matches!(key.state(), KeyState::Active | KeyState::DecryptOnly))
-            .filter(|key| now < key.not_after_decrypt() && !key.is_compromised())
+            .filter(|key| !key.is_compromised())
             .filter_map(|key| match key.name() {
                 KeyName::Collect { day } => {
                     let begin = Timestamp(u64::from(day) * crate::clock::DAY_MS);
@@ -138,6 +139,24 @@ impl Keyring {
             .collect();
         keys.reverse();
         keys
+    }
+
+    /// Destroys every collect key, before a backup's rows come back: they don't know what was used
+    /// since, and nothing that was sealed before may be used again.
+    ///
+    /// # Errors
+    /// As [`destroy`](Keyring::destroy).
+    pub fn end_collecting(&mut self, now: Timestamp) -> Result<(), KeyError> {
+        let live: Vec<KeyId> = self
+            .list()
+            .filter(|key| matches!(key.name(), KeyName::Collect { .. }))
+            .filter(|key| key.state() != KeyState::Destroyed)
+            .map(KeyRecord::id)
+            .collect();
+        match live.is_empty() {
+            true => Ok(()),
+            false => self.destroy(&live, now),
+        }
     }
 
     /// The key that signs collect documents.

@@ -84,7 +84,7 @@ fn bound() -> Bound {
 fn key() -> CollectKey {
     let (_dir, mut ring) = testing::keyring();
     ring.ensure(&[KeyName::Collect { day: DAY }], NOW).unwrap();
-    ring.collect_keys(NOW).remove(0)
+    ring.collect_keys().remove(0)
 }
 
 fn sealed(key: &CollectKey, suite: Suite, json: &[u8]) -> String {
@@ -226,26 +226,28 @@ fn info_and_aad_are_what_the_format_says() {
 #[test]
 fn a_key_opens_in_its_time_and_is_the_same_when_it_is_loaded_again() {
     let (dir, mut ring) = testing::keyring();
-    assert!(ring.collect_keys(NOW).is_empty());
+    assert!(ring.collect_keys().is_empty());
     ring.ensure(&[KeyName::Collect { day: DAY }], NOW).unwrap();
-    let key = ring.collect_keys(NOW).remove(0);
+    let key = ring.collect_keys().remove(0);
     let begin = Timestamp(u64::from(DAY) * DAY_MS);
     assert_eq!((key.day(), key.not_before()), (DAY, begin));
     assert_eq!(key.not_after(), begin.plus_ms(2 * DAY_MS));
     let text = sealed(&key, Suite::XWing, b"{}");
-    let again = testing::reload(dir.path()).collect_keys(NOW).remove(0);
+    let again = testing::reload(dir.path()).collect_keys().remove(0);
     assert_eq!(again.id(), key.id());
     let parsed = SealedDetails::parse(&text).unwrap();
     assert!(again.open(&parsed, &bound()).is_some());
     let next = NOW.plus_ms(DAY_MS);
     ring.ensure(&[KeyName::Collect { day: DAY + 1 }], next)
         .unwrap();
-    let days: Vec<u32> = ring
-        .collect_keys(next)
-        .iter()
-        .map(CollectKey::day)
-        .collect();
+    let days: Vec<u32> = ring.collect_keys().iter().map(CollectKey::day).collect();
     assert_eq!(days, [DAY + 1, DAY]);
-    let later = begin.plus_ms(2 * DAY_MS);
-    assert_eq!(ring.collect_keys(later).len(), 1, "the first day's is over");
+    // At a restore all of them end, and the day's next one is another.
+    let today = ring.collect_keys()[0].id();
+    ring.end_collecting(next).unwrap();
+    assert!(ring.collect_keys().is_empty());
+    ring.end_collecting(next).unwrap();
+    ring.ensure(&[KeyName::Collect { day: DAY + 1 }], next)
+        .unwrap();
+    assert_ne!(ring.collect_keys()[0].id(), today);
 }

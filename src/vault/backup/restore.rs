@@ -438,6 +438,7 @@ fn open_epoch(
     // The backup's rows may lie under keys that nothing lay under any more.
     ring.forget_clear()?;
     ring.reserve(at)?;
+    ring.end_collecting(at)?;
     ring.ensure(&first_keys(house, epoch, at), at)?;
     let key = ring.ledger_signing(epoch)?;
     let verifier = VerifierKey::new(&origin(vault, epoch), key.verifying_key())

@@ -59,12 +59,14 @@ pub struct Unsealed {
     pub site: Site,
     /// What the use is known by.
     pub encapsulation: Encapsulation,
+    /// When their key's time is over, which is not judged here: wall time may have been set.
+    pub not_after: Timestamp,
 }
 
 impl Collecting {
-    /// What a keyring opens at `now`; nothing when it has no collect key in its time.
-    pub(super) fn of(ring: &Keyring, now: Timestamp) -> Option<Collecting> {
-        let keys = ring.collect_keys(now);
+    /// What a keyring opens; nothing when it has no collect key.
+    pub(super) fn of(ring: &Keyring) -> Option<Collecting> {
+        let keys = ring.collect_keys();
         let newest = keys.first()?;
         let vault = ring.vault();
         let made = ring.identity().map(|identity| {
@@ -111,18 +113,10 @@ impl Collecting {
     ///
     /// # Errors
     /// [`Amiss`].
-    pub fn open(
-        &self,
-        text: &str,
-        transaction: TransactionId,
-        now: Timestamp,
-    ) -> Result<Unsealed, Amiss> {
+    pub fn open(&self, text: &str, transaction: TransactionId) -> Result<Unsealed, Amiss> {
         let sealed = SealedDetails::parse(text).map_err(|_| Amiss::Malformed)?;
         let key = self.keys.iter().find(|key| key.id() == sealed.key);
         let key = key.ok_or(Amiss::UnknownKey)?;
-        if now >= key.not_after() {
-            return Err(Amiss::Over);
-        }
         let bound = Bound {
             vault: self.vault,
             site: sealed.site,
@@ -133,6 +127,7 @@ impl Collecting {
             json,
             site: sealed.site,
             encapsulation: sealed.encapsulation(),
+            not_after: key.not_after(),
         })
     }
 }

@@ -81,6 +81,8 @@ async function startPortal(name, directory, { vault = processorClient, wait = "1
     { stdio: ["ignore", log, log] },
   );
   closeSync(log);
+  // Also when something doesn't hold.
+  process.on("exit", () => child.kill());
   const logged = () => readFileSync(logFile, "utf8");
   const address = await until(`the portal ${name}`, () => {
     assert.equal(child.exitCode, null, logged());

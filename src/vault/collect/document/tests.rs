@@ -24,7 +24,7 @@ struct Made {
 fn made() -> Made {
     let dir = tempfile::tempdir().expect("a directory");
     let ring = ring(&dir.path().join("keys"));
-    let key = ring.collect_keys(NOW).remove(0);
+    let key = ring.collect_keys().remove(0);
     let identity = ring.identity().expect("an identity");
     let name = identity_name(ring.vault());
     Made {
