@@ -24,6 +24,6 @@ await build({
   external: ["crypto"],
   logLevel: "warning",
 });
-for (const name of ["index.html", "paid.html", "style.css"]) {
+for (const name of ["index.html", "paid.html", "pending.html", "style.css"]) {
   copyFileSync(here(`page/${name}`), `${directory}/${name}`);
 }

@@ -8,8 +8,25 @@ pub use write::write;
 
 use super::proto;
 use proto::payment_details::Kind;
-use serde::Deserialize;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use serde::{Deserialize, Deserializer};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+/// A string that is wiped wherever it is dropped: serde drops what it has read when the rest is
+/// malformed, and a plain `String` would stay in memory then.
+#[derive(Default, Zeroize)]
+struct Text(Zeroizing<String>);
+
+impl Text {
+    fn take(&mut self) -> String {
+        std::mem::take(&mut *self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Text, D::Error> {
+        String::deserialize(from).map(|text| Text(Zeroizing::new(text)))
+    }
+}
 
 /// Exactly one kind. No `Debug`.
 #[derive(Deserialize)]
@@ -36,13 +53,13 @@ enum Given {
 #[derive(Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(deny_unknown_fields)]
 struct GivenCard {
-    number: String,
+    number: Text,
     expiry_month: i32,
     expiry_year: i32,
     #[serde(default)]
-    holder: String,
+    holder: Text,
     #[serde(default)]
-    security_code: String,
+    security_code: Text,
     #[serde(default)]
     billing: Option<GivenBilling>,
 }
@@ -51,26 +68,26 @@ struct GivenCard {
 #[serde(deny_unknown_fields)]
 struct GivenBilling {
     #[serde(default)]
-    postal_code: String,
+    postal_code: Text,
     #[serde(default)]
-    address_line: String,
+    address_line: Text,
 }
 
 #[derive(Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(deny_unknown_fields)]
 struct GivenIban {
-    iban: String,
-    holder: String,
+    iban: Text,
+    holder: Text,
     #[serde(default)]
-    bic: String,
+    bic: Text,
 }
 
 #[derive(Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(deny_unknown_fields)]
 struct GivenUsAccount {
-    routing_number: String,
-    account_number: String,
-    holder: String,
+    routing_number: Text,
+    account_number: Text,
+    holder: Text,
     #[zeroize(skip)]
     account_type: AccountType,
 }
@@ -78,32 +95,32 @@ struct GivenUsAccount {
 #[derive(Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(deny_unknown_fields)]
 struct GivenUkAccount {
-    sort_code: String,
-    account_number: String,
-    holder: String,
+    sort_code: Text,
+    account_number: Text,
+    holder: Text,
 }
 
 #[derive(Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(deny_unknown_fields)]
 struct GivenSeAccount {
-    clearing_number: String,
-    account_number: String,
-    holder: String,
+    clearing_number: Text,
+    account_number: Text,
+    holder: Text,
 }
 
 #[derive(Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(deny_unknown_fields)]
 struct GivenGiro {
-    number: String,
-    holder: String,
+    number: Text,
+    holder: Text,
 }
 
 #[derive(Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(deny_unknown_fields)]
 struct GivenDkAccount {
-    reg_number: String,
-    account_number: String,
-    holder: String,
+    reg_number: Text,
+    account_number: Text,
+    holder: Text,
 }
 
 #[derive(Deserialize, Clone, Copy)]
@@ -133,52 +150,52 @@ pub fn parse(text: &[u8]) -> Result<proto::PaymentDetails, NotDetails> {
     })?;
     let kind = match given {
         Given::Card(mut card) => Kind::Card(proto::Card {
-            number: std::mem::take(&mut card.number),
+            number: card.number.take(),
             expiry_month: card.expiry_month,
             expiry_year: card.expiry_year,
-            holder: std::mem::take(&mut card.holder),
-            security_code: std::mem::take(&mut card.security_code),
+            holder: card.holder.take(),
+            security_code: card.security_code.take(),
             billing: card.billing.as_mut().map(|billing| proto::Billing {
-                postal_code: std::mem::take(&mut billing.postal_code),
-                address_line: std::mem::take(&mut billing.address_line),
+                postal_code: billing.postal_code.take(),
+                address_line: billing.address_line.take(),
             }),
         }),
         Given::Iban(mut iban) => Kind::Iban(proto::IbanAccount {
-            iban: std::mem::take(&mut iban.iban),
-            holder: std::mem::take(&mut iban.holder),
-            bic: std::mem::take(&mut iban.bic),
+            iban: iban.iban.take(),
+            holder: iban.holder.take(),
+            bic: iban.bic.take(),
         }),
         Given::UsAccount(mut account) => Kind::UsAccount(proto::UsAccount {
-            routing_number: std::mem::take(&mut account.routing_number),
-            account_number: std::mem::take(&mut account.account_number),
-            holder: std::mem::take(&mut account.holder),
+            routing_number: account.routing_number.take(),
+            account_number: account.account_number.take(),
+            holder: account.holder.take(),
             account_type: match account.account_type {
                 AccountType::Checking => proto::UsAccountType::Checking.into(),
                 AccountType::Savings => proto::UsAccountType::Savings.into(),
             },
         }),
         Given::UkAccount(mut account) => Kind::UkAccount(proto::UkAccount {
-            sort_code: std::mem::take(&mut account.sort_code),
-            account_number: std::mem::take(&mut account.account_number),
-            holder: std::mem::take(&mut account.holder),
+            sort_code: account.sort_code.take(),
+            account_number: account.account_number.take(),
+            holder: account.holder.take(),
         }),
         Given::SeAccount(mut account) => Kind::SeAccount(proto::SeAccount {
-            clearing_number: std::mem::take(&mut account.clearing_number),
-            account_number: std::mem::take(&mut account.account_number),
-            holder: std::mem::take(&mut account.holder),
+            clearing_number: account.clearing_number.take(),
+            account_number: account.account_number.take(),
+            holder: account.holder.take(),
         }),
         Given::Bankgiro(mut giro) => Kind::Bankgiro(proto::Bankgiro {
-            number: std::mem::take(&mut giro.number),
-            holder: std::mem::take(&mut giro.holder),
+            number: giro.number.take(),
+            holder: giro.holder.take(),
         }),
         Given::Plusgiro(mut giro) => Kind::Plusgiro(proto::Plusgiro {
-            number: std::mem::take(&mut giro.number),
-            holder: std::mem::take(&mut giro.holder),
+            number: giro.number.take(),
+            holder: giro.holder.take(),
         }),
         Given::DkAccount(mut account) => Kind::DkAccount(proto::DkAccount {
-            reg_number: std::mem::take(&mut account.reg_number),
-            account_number: std::mem::take(&mut account.account_number),
-            holder: std::mem::take(&mut account.holder),
+            reg_number: account.reg_number.take(),
+            account_number: account.account_number.take(),
+            holder: account.holder.take(),
         }),
     };
     Ok(proto::PaymentDetails { kind: Some(kind) })

@@ -19,6 +19,9 @@ pub struct Refused {
     pub violations: Vec<(String, String)>,
     /// How long to wait before another try.
     pub retry_after: Option<Duration>,
+    /// Whether it isn't known what became of the call: this answer doesn't say, or one before it
+    /// didn't. Sending the very same again is how to find out.
+    pub unknown: bool,
 }
 
 impl std::error::Error for Refused {}
@@ -26,12 +29,14 @@ impl std::error::Error for Refused {}
 impl From<&Status> for Refused {
     fn from(status: &Status) -> Refused {
         let details = status.get_error_details();
+        let reason = details
+            .error_info()
+            .map(|info| info.reason.clone())
+            .unwrap_or_default();
         Refused {
             code: status.code(),
-            reason: details
-                .error_info()
-                .map(|info| info.reason.clone())
-                .unwrap_or_default(),
+            unknown: leaves_unknown(status.code(), &reason),
+            reason,
             message: status.message().to_owned(),
             violations: details
                 .bad_request()
@@ -56,19 +61,22 @@ impl Refused {
             message: "no answer in time".to_owned(),
             violations: Vec::new(),
             retry_after: None,
+            unknown: true,
         }
     }
 
-    /// Whether it isn't known what became of the call: no answer of the vault's own, or one that says
-    /// that time ran out. Sending the very same again is how to find out.
+    /// The same answer to a later try, when one before it left unknown what became of the call. A
+    /// refusal doesn't tell then: the earlier try may have been done, and its answer lost.
+    pub(super) fn after(mut self, unknown: bool) -> Refused {
+        self.unknown |= unknown;
+        self
+    }
+
+    /// Whether it isn't known what became of the call: of some try there is no answer of the vault's
+    /// own, or one that says that time ran out or that a write failed. Sending the very same again is
+    /// how to find out.
     pub fn is_unknown(&self) -> bool {
-        match self.code {
-            Code::DeadlineExceeded => true,
-            Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled => {
-                self.reason.is_empty()
-            }
-            _ => false,
-        }
+        self.unknown
     }
 
     /// Whether the very same, sent again soon, may be answered otherwise: the outcome is unknown, or
@@ -78,7 +86,7 @@ impl Refused {
             // A sealed vault stays sealed until somebody comes.
             Code::Unavailable => self.reason != "SEALED",
             Code::ResourceExhausted => self.retry_after.is_some(),
-            _ => self.is_unknown(),
+            _ => leaves_unknown(self.code, &self.reason),
         }
     }
 
@@ -87,8 +95,19 @@ impl Refused {
     pub fn passes(&self) -> bool {
         match self.code {
             Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted => true,
-            _ => self.is_unknown(),
+            _ => leaves_unknown(self.code, &self.reason),
         }
+    }
+}
+
+/// Whether an answer by itself doesn't tell if the call was done.
+fn leaves_unknown(code: Code, reason: &str) -> bool {
+    match code {
+        Code::DeadlineExceeded => true,
+        // A write that failed may have reached the disk all the same.
+        Code::Unavailable if reason == "LEDGER_UNAVAILABLE" => true,
+        Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled => reason.is_empty(),
+        _ => false,
     }
 }
 
@@ -105,6 +124,9 @@ impl fmt::Display for Refused {
         }
         if let Some(delay) = self.retry_after {
             write!(f, "\n  try again after {} ms", delay.as_millis())?;
+        }
+        if self.unknown {
+            write!(f, "\n  it isn't known whether it was done")?;
         }
         Ok(())
     }

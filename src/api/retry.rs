@@ -56,7 +56,8 @@ impl Retries {
 ///
 /// # Errors
 /// What came last: a refusal at once, anything else when tries or time are used up, or when the vault
-/// asks to wait for longer than that.
+/// asks to wait for longer than that. It tells whether any of the tries may have been done
+/// ([`Refused::is_unknown`]).
 pub async fn repeat<A, F>(
     retries: &Retries,
     answer_within: Duration,
@@ -69,7 +70,7 @@ where
     let clock = Clock::system();
     let left = || deadline.saturating_sub(Duration::from_millis(clock.monotonic_ms()));
     let tries_max = retries.tries_max.clamp(1, limits::CLIENT_TRIES_MAX);
-    let mut done = 0;
+    let (mut done, mut unknown) = (0, false);
     loop {
         let within = left().min(answer_within);
         let refused = match tokio::time::timeout(within, send(within)).await {
@@ -78,9 +79,10 @@ where
             Err(_) => Refused::unanswered(),
         };
         done += 1;
+        unknown |= refused.is_unknown();
         let pause = retries.pause_after(done, refused.retry_after);
         if done >= tries_max || !refused.may_be_sent_again() || pause >= left() {
-            return Err(refused);
+            return Err(refused.after(unknown));
         }
         tokio::time::sleep(pause).await;
     }
@@ -153,6 +155,37 @@ mod tests {
         });
         assert_eq!(answer.await, Err(Refused::unanswered()));
         assert_eq!(count.get(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_try_that_may_have_been_done_is_not_forgotten() {
+        let soon = Some(Duration::from_millis(1));
+        let lost = Status::unavailable("the connection broke");
+        let failed = told(Code::Unavailable, "LEDGER_UNAVAILABLE", soon);
+        let full = told(Code::ResourceExhausted, "QUEUE_FULL", soon);
+        let sealed = told(Code::Unavailable, "SEALED", soon);
+        let limited = told(Code::ResourceExhausted, "RATE_LIMITED", Some(LONG));
+        let used_up = told(Code::FailedPrecondition, "USED_UP", None);
+        for (first, last, unknown) in [
+            (&lost, &sealed, true),
+            (&lost, &limited, true),
+            (&lost, &used_up, true),
+            (&lost, &full, true),
+            (&failed, &sealed, true),
+            (&full, &failed, true),
+            (&full, &sealed, false),
+            (&full, &full, false),
+        ] {
+            let count = Cell::new(0);
+            let answer = repeat(&QUICK, LONG, LONG, |_| {
+                count.set(count.get() + 1);
+                let status = if count.get() == 1 { first } else { last }.clone();
+                async move { Err::<Response<()>, _>(status) }
+            });
+            let refused = answer.await.expect_err("refused");
+            assert_eq!(refused.code, last.code());
+            assert_eq!(refused.is_unknown(), unknown, "{first}, then {last}");
+        }
     }
 
     #[test]

@@ -157,6 +157,7 @@ mod tests {
                 message: String::new(),
                 violations: Vec::new(),
                 retry_after: None,
+                unknown: false,
             };
             assert!(!refused.advice().is_empty(), "{reason}");
             seen += 1;

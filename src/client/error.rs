@@ -22,9 +22,11 @@ pub enum ClientError {
     /// [`retry_after`](ClientError::retry_after) says so.
     #[error(transparent)]
     Refused(Refused),
-    /// The tries are used up, and it isn't known whether the last one was done. Send the same again
-    /// with the same request id, soon or in an hour: what was done isn't done again.
-    #[error("no answer: {}", .0.message)]
+    /// It isn't known whether it was done: a try had no answer, or one that doesn't tell, and none
+    /// after it succeeded. That holds even when the last one was refused, and
+    /// [`reason`](ClientError::reason) says why. Send the same again with the same request id, soon
+    /// or in an hour: what was done isn't done again.
+    #[error("it isn't known whether it was done: {}", .0.message)]
     Unanswered(Refused),
     /// Collect documents can't be verified: the configuration doesn't say whose they should be.
     #[error("the vault's identity key is not configured")]

@@ -8,8 +8,8 @@
 //! **Repetition.** What got no answer, and what the vault couldn't do just then, is sent again with
 //! the same [`RequestId`], a bounded number of times and within a deadline, with pauses that double
 //! and differ by chance, or as long as the vault asks for. What the vault refused is never sent again
-//! by itself. When tries or time are used up, [`ClientError::Unanswered`] says that it isn't known
-//! whether the work was done: keep the request id beside the order, and call again with it.
+//! by itself. When tries or time are used up, or a refusal follows a try whose answer was lost,
+//! [`ClientError::Unanswered`] says that it isn't known whether the work was done: keep the request id beside the order, and call again with it.
 //!
 //! **Errors.** [`ClientError::reason`] is the stable reason of `docs/errors.md`. Decide by that.
 //!

@@ -82,6 +82,45 @@ async fn tries_are_bounded_and_what_is_unknown_is_said() {
     assert_eq!((asked.len(), error.reason()), (4, Some("QUEUE_FULL")));
 }
 
+/// The first try's answer was lost: what a later one says doesn't tell that nothing was done.
+#[tokio::test]
+async fn a_refusal_after_a_lost_answer_leaves_it_unknown() {
+    let lost = || Answer::Refused(Status::unavailable("the connection broke"));
+    let limited = || told(Code::ResourceExhausted, "RATE_LIMITED", Some(31_000));
+    for (answers, sent, reason) in [
+        (
+            vec![lost(), told(Code::Unavailable, "SEALED", Some(1))],
+            2,
+            "SEALED",
+        ),
+        (vec![lost(), limited()], 2, "RATE_LIMITED"),
+        (
+            vec![lost(), told(Code::FailedPrecondition, "USED_UP", None)],
+            2,
+            "USED_UP",
+        ),
+        // A write that failed may have reached the disk.
+        (
+            vec![told(Code::Unavailable, "LEDGER_UNAVAILABLE", Some(1))],
+            4,
+            "LEDGER_UNAVAILABLE",
+        ),
+    ] {
+        let (reported, asked) = report(answers, |_| {}).await;
+        let error = reported.expect_err(reason);
+        assert!(matches!(error, ClientError::Unanswered(_)), "{error}");
+        assert_eq!((asked.len(), error.reason()), (sent, Some(reason)));
+    }
+    let told_both = vec![
+        told(Code::ResourceExhausted, "QUEUE_FULL", Some(1)),
+        told(Code::Unavailable, "SEALED", Some(1)),
+    ];
+    let (reported, asked) = report(told_both, |_| {}).await;
+    let error = reported.expect_err("sealed");
+    assert!(matches!(error, ClientError::Refused(_)), "{error}");
+    assert_eq!(asked.len(), 2);
+}
+
 #[tokio::test]
 async fn a_refusal_is_never_sent_again() {
     for (code, reason, wait) in [

@@ -8,11 +8,27 @@ struct Counting;
 
 thread_local! {
     static ALLOCATED: Cell<usize> = const { Cell::new(0) };
+    /// What is looked for in what is freed, and how often it was found there.
+    static LOOKED_FOR: Cell<(&'static [u8], usize)> = const { Cell::new((b"", 0)) };
 }
 
 fn count(bytes: usize) {
     // A thread that ends allocates too; nobody asks for its count.
     let _ = ALLOCATED.try_with(|sum| sum.set(sum.get().saturating_add(bytes)));
+}
+
+/// Only blocks of the very size are looked at: a string of that length has filled its own.
+///
+/// # Safety
+/// `old` is a block of `size` bytes.
+unsafe fn look(old: *const u8, size: usize) {
+    let _ = LOOKED_FOR.try_with(|cell| {
+        let (looked_for, found) = cell.get();
+        if size == looked_for.len() && size > 0 {
+            let block = unsafe { std::slice::from_raw_parts(old, size) };
+            cell.set((looked_for, found + usize::from(block == looked_for)));
+        }
+    });
 }
 
 // SAFETY: every call goes to the system's allocator as it came.
@@ -30,6 +46,7 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.realloc(old, layout, size) }
     }
     unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
+        unsafe { look(old, layout.size()) }
         unsafe { System.dealloc(old, layout) }
     }
 }
@@ -54,4 +71,12 @@ pub fn bounded<T>(input: usize, call: impl FnOnce() -> T) -> T {
         "{input} bytes made it allocate {allocated}, more than {bound}"
     );
     result
+}
+
+/// How many blocks that `call` frees are `looked_for` still: what was not wiped.
+#[cfg(test)]
+pub fn freed_unwiped(looked_for: &'static str, call: impl FnOnce()) -> usize {
+    LOOKED_FOR.set((looked_for.as_bytes(), 0));
+    call();
+    LOOKED_FOR.replace((b"", 0)).1
 }

@@ -21,6 +21,8 @@ mod tiles;
 mod regression;
 #[cfg(test)]
 mod seeds;
+#[cfg(test)]
+mod wiped;
 
 /// Takes any bytes; panics when a property doesn't hold.
 pub type Harness = fn(&[u8]);

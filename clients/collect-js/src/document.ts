@@ -4,6 +4,8 @@ import { CollectError } from "./error.js";
 import { openNote, parseVerifierKey } from "./note.js";
 
 const DOCUMENT_BYTES_MAX = 4_096;
+/** How far behind the vault's a clock may be that takes a document on its first day. */
+const CLOCK_SLACK_MS = 3_600_000;
 const TYPE = "payvault collect key";
 const VERSION = 1;
 /** One letter a nibble; identifiers hold no digits. */
@@ -33,11 +35,25 @@ export interface CollectDocument {
   readonly suites: readonly OfferedSuite[];
 }
 
-const verified = new WeakSet<CollectDocument>();
+/** What was signed, as `seal` uses it. */
+export interface Signed {
+  readonly vault: string;
+  readonly key: string;
+  readonly notBeforeMs: number;
+  readonly notAfterMs: number;
+  readonly suites: readonly OfferedSuite[];
+}
 
-/** Whether the document came from `verifyDocument`: its shape alone proves nothing. */
-export function isVerified(document: CollectDocument): boolean {
-  return verified.has(document);
+/** Apart from the documents, whose dates and bytes whoever holds one can change. */
+const verified = new WeakMap<CollectDocument, Signed>();
+
+/** What the vault signed of a document; only one from `verifyDocument` has it. */
+export function signedOf(document: CollectDocument): Signed {
+  const signed = verified.get(document);
+  if (signed === undefined) {
+    throw new CollectError("unverified_document", "the document must come from verifyDocument");
+  }
+  return signed;
 }
 
 /**
@@ -45,8 +61,8 @@ export function isVerified(document: CollectDocument): boolean {
  * the page's own script, and never beside the document. Two keys of one vault may be given, for the
  * weeks in which a key follows the other.
  *
- * A document that is before its time is taken: its begin says when it is handed out, and a clock that
- * runs behind would refuse every checkout after midnight.
+ * A clock that is up to an hour behind the vault's takes today's all the same: else it would refuse
+ * every checkout after midnight.
  *
  * @throws CollectError for everything that isn't this vault's document in its time.
  */
@@ -70,23 +86,35 @@ export async function verifyDocument(
     throw new CollectError("another_version", "a collect document of an unknown version");
   }
   if (body.vault !== vault) throw new CollectError("another_vault", "another vault's document");
-  const document = Object.freeze({
+  const signed: Signed = {
     vault,
     key: matched(body.key, KEY),
-    notBefore: time(body.not_before),
-    notAfter: time(body.not_after),
+    notBeforeMs: time(body.not_before),
+    notAfterMs: time(body.not_after),
     suites: suites(body.suites),
+  };
+  requireTime(signed, now);
+  const document = Object.freeze({
+    vault,
+    key: signed.key,
+    notBefore: new Date(signed.notBeforeMs),
+    notAfter: new Date(signed.notAfterMs),
+    suites: Object.freeze(
+      signed.suites.map((one) => Object.freeze({ ...one, publicKey: one.publicKey.slice() })),
+    ),
   });
-  refuseExpired(document, now);
-  verified.add(document);
+  verified.set(document, signed);
   return document;
 }
 
-/** @throws CollectError when the key's time is over. */
-export function refuseExpired(document: CollectDocument, now: Date): void {
+/** @throws CollectError when the key's time is over, or hasn't begun. */
+export function requireTime({ notBeforeMs, notAfterMs }: Signed, now: Date): void {
   // Not the other way round: an invalid date is refused too.
-  if (!(now.getTime() < document.notAfter.getTime())) {
+  if (!(now.getTime() < notAfterMs)) {
     throw new CollectError("expired", "the collect key's time is over: fetch its document anew");
+  }
+  if (now.getTime() + CLOCK_SLACK_MS < notBeforeMs) {
+    throw new CollectError("not_begun", "the collect key's time hasn't begun: is the clock right?");
   }
 }
 
@@ -113,28 +141,24 @@ function matched(value: unknown, shape: RegExp): string {
   return value;
 }
 
-function time(value: unknown): Date {
-  const date = new Date(matched(value, TIME));
-  if (Number.isNaN(date.getTime())) throw malformed();
-  return date;
+function time(value: unknown): number {
+  const ms = Date.parse(matched(value, TIME));
+  if (Number.isNaN(ms)) throw malformed();
+  return ms;
 }
 
+/** What of it a suite can be. Entries of another shape are a later version's, and passed over. */
 function suites(value: unknown): readonly OfferedSuite[] {
   if (!Array.isArray(value)) throw malformed();
-  return Object.freeze(
-    value.map((entry) => {
-      const { suite, kem, kdf, aead, public: base64 } = object(entry);
-      const publicKey = typeof base64 === "string" ? fromBase64(base64) : undefined;
-      if (
-        typeof suite !== "string" ||
-        typeof kem !== "number" ||
-        typeof kdf !== "number" ||
-        typeof aead !== "number" ||
-        publicKey === undefined
-      ) {
-        throw malformed();
-      }
-      return Object.freeze({ suite, kem, kdf, aead, publicKey });
-    }),
-  );
+  return value.flatMap((entry: unknown) => {
+    const { suite, kem, kdf, aead, public: base64 } = (entry ?? {}) as Record<string, unknown>;
+    const publicKey = typeof base64 === "string" ? fromBase64(base64) : undefined;
+    return typeof suite === "string" &&
+      typeof kem === "number" &&
+      typeof kdf === "number" &&
+      typeof aead === "number" &&
+      publicKey !== undefined
+      ? [{ suite, kem, kdf, aead, publicKey }]
+      : [];
+  });
 }

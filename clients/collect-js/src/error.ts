@@ -16,6 +16,8 @@ export type CollectErrorCode =
   | "another_vault"
   /** The key's time is over: fetch the document anew. */
   | "expired"
+  /** The key's time begins in more than an hour: the clock is wrong, the vault's or this one. */
+  | "not_begun"
   /** The document offers none of the suites that the caller takes. */
   | "unknown_suite"
   /** Site or transaction hasn't the shape of one. */

@@ -57,7 +57,7 @@ export interface FormOptions {
 export interface CollectForm {
   /** Empties all inputs. */
   wipe(): void;
-  /** Lets go of the form, and empties the inputs. */
+  /** Lets go of the form, and empties the inputs and the sealed string. Nothing is posted any more. */
   detach(): void;
 }
 
@@ -120,7 +120,8 @@ export function collectForm(form: HTMLFormElement, options: FormOptions): Collec
     watch(cardFields, "number", card.number, ["numeric", "cc-number"], cardNumber, groupedCard);
     watch(cardFields, "expiry", card.expiry, ["numeric", "cc-exp"], (text) =>
       checkExpiry(text, new Date()), groupedExpiry);
-    watch(cardFields, "security_code", card.security_code, ["numeric", "cc-csc"], (text) =>
+    // Nobody keeps a security code, the browser neither.
+    watch(cardFields, "security_code", card.security_code, ["numeric", "off"], (text) =>
       checkSecurityCode(text, brand()?.brand));
     watch(cardFields, "holder", card.holder, ["text", "cc-name"], (text) =>
       text === "" ? { ok: true, value: text } : checkText(text, CARD_HOLDER_CHARS_MAX));
@@ -216,13 +217,15 @@ export function collectForm(form: HTMLFormElement, options: FormOptions): Collec
     busy = true;
     form.setAttribute("aria-busy", "true");
     try {
-      sealed.value = await options.seal(details);
+      const text = await options.seal(details);
+      if (signal.aborted) return;
+      sealed.value = text;
       wipe();
       if (options.post) options.post();
       else form.submit();
     } catch (error) {
       sealed.value = "";
-      options.onFailure?.(error);
+      if (!signal.aborted) options.onFailure?.(error);
     } finally {
       busy = false;
       form.removeAttribute("aria-busy");
@@ -250,7 +253,7 @@ export function collectForm(form: HTMLFormElement, options: FormOptions): Collec
     wipe,
     detach() {
       ending.abort();
-      wipe();
+      leave();
     },
   };
 }

@@ -9,6 +9,11 @@ const ED25519 = 1;
 const KEY_ID_BYTES = 4;
 const PUBLIC_KEY_BYTES = 32;
 const SIGNATURE_BYTES = 64;
+/** Signatures of a note that is read, as the vault reads one. */
+const SIGNATURES_MAX = 32;
+const CONTROL = /[\0-\x09\x0b-\x1f]/;
+/** A key's name, a space and base64. */
+const LINE = /^— ([^+\p{White_Space}\p{Cc}]+) ([A-Za-z0-9+/=]+)$/u;
 
 /** A verifier key: `<name>+<hex key id>+<base64(0x01 ‖ public key)>`. */
 export interface VerifierKey {
@@ -38,23 +43,28 @@ export async function parseVerifierKey(text: string): Promise<VerifierKey> {
  */
 export async function openNote(note: string, keys: readonly VerifierKey[]): Promise<string> {
   const malformed = () => new CollectError("malformed_document", "the document is no signed note");
+  if (CONTROL.test(note) || !note.isWellFormed()) throw malformed();
   const end = note.lastIndexOf("\n\n");
   if (end < 0 || !note.endsWith("\n") || note.endsWith("\n\n")) throw malformed();
   const text = note.slice(0, end + 1);
-  const lines = note.slice(end + 2, -1).split("\n");
+  const lines = note.slice(end + 2, -1).split("\n", SIGNATURES_MAX + 1);
+  if (lines.length > SIGNATURES_MAX) throw malformed();
 
   let signed = false;
   for (const line of lines) {
-    const [, name, base64] = /^— ([^+\s]+) ([A-Za-z0-9+/=]+)$/u.exec(line) ?? [];
+    const [, name, base64] = LINE.exec(line) ?? [];
     const signature = base64 === undefined ? undefined : fromBase64(base64);
     if (name === undefined || signature === undefined || signature.length <= KEY_ID_BYTES) {
       throw malformed();
     }
     const id = signature.slice(0, KEY_ID_BYTES);
-    const key = keys.find((one) => one.name === name && equal(one.id, id));
+    const named = keys.filter((one) => one.name === name && equal(one.id, id));
     // Signatures by other keys say nothing here.
-    if (key === undefined) continue;
-    if (!(await verifies(key, utf8(text), signature.slice(KEY_ID_BYTES)))) {
+    if (named.length === 0) continue;
+    // A name and an id that two keys share are told apart by the signature itself.
+    const bytes = signature.slice(KEY_ID_BYTES);
+    const by = await Promise.all(named.map((key) => verifies(key, utf8(text), bytes)));
+    if (!by.includes(true)) {
       throw new CollectError("not_signed", "the document's signature isn't the vault's");
     }
     signed = true;

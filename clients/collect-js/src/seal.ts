@@ -1,5 +1,5 @@
 /** Sealed details: docs/format.md, 10.3. */
-import { type CollectDocument, isVerified, type OfferedSuite, refuseExpired } from "./document.js";
+import { type CollectDocument, type OfferedSuite, requireTime, type Signed, signedOf } from "./document.js";
 import { type Details, plaintext } from "./details.js";
 import { toBase64Url, utf8 } from "./encoding.js";
 import { CollectError } from "./error.js";
@@ -29,7 +29,7 @@ export interface SealOptions {
  *
  * The bytes that were sealed are wiped. Strings are not: JavaScript can't.
  *
- * @throws CollectError when the document's time is over, it offers none of the suites, or the details
+ * @throws CollectError when the document's time is over or hasn't begun, it offers none of the suites, or the details
  * aren't of a known kind or too long. Whether a number is right is the vault's to say, and before that
  * of `checkCardNumber`, `checkIban` and the others.
  */
@@ -39,18 +39,16 @@ export async function seal(
   details: Details,
   { suites = [x25519], now = new Date() }: SealOptions = {},
 ): Promise<string> {
-  if (!isVerified(document)) {
-    throw new CollectError("unverified_document", "the document must come from verifyDocument");
-  }
-  refuseExpired(document, now);
+  const signed = signedOf(document);
+  requireTime(signed, now);
   if (!SITE.test(site) || !TRANSACTION.test(transaction)) {
     throw new CollectError("malformed_context", "site or transaction hasn't the shape of one");
   }
-  const [suite, offered] = choose(document, suites);
+  const [suite, offered] = choose(signed, suites);
   const hpke = suite.hpke();
 
-  const aad = `pvc1.${suite.name}.${document.key}.${site}`;
-  const info = ["payvault collect v1", document.vault, site, transaction, document.key, suite.name];
+  const aad = `pvc1.${suite.name}.${signed.key}.${site}`;
+  const info = ["payvault collect v1", signed.vault, site, transaction, signed.key, suite.name];
   const padded = plaintext(details);
   try {
     const { enc, ct } = await hpke.seal(
@@ -71,10 +69,10 @@ export async function seal(
 }
 
 /** The first of the caller's suites that the document has, with exactly its algorithms. */
-function choose(document: CollectDocument, suites: readonly Suite[]): [Suite, OfferedSuite] {
+function choose(signed: Signed, suites: readonly Suite[]): [Suite, OfferedSuite] {
   for (const suite of suites) {
     const { kem, kdf, aead } = suite.hpke();
-    const offered = document.suites.find(
+    const offered = signed.suites.find(
       (other) =>
         other.suite === suite.name &&
         other.kem === kem.id &&

@@ -1,8 +1,9 @@
 /** A document is taken from the pinned key only, in its time; everything else has its own refusal. */
 import assert from "node:assert/strict";
 import test from "node:test";
-import { CollectError, type CollectErrorCode, verifyDocument } from "../src/index.js";
-import { NOON, TestVault } from "./vault.js";
+import { CollectError, type CollectErrorCode, seal, verifyDocument } from "../src/index.js";
+import { openNote, parseVerifierKey } from "../src/note.js";
+import { NOON, randomLetters, TestVault } from "./vault.js";
 
 const vault = await TestVault.make();
 const other = await TestVault.make();
@@ -61,12 +62,13 @@ test("other notes of the identity are refused: type and version", async () => {
   await refused("another_version", await vault.document((m) => (m.v = "1")));
 });
 
-test("a document is refused from its last moment on, and taken before its first", async () => {
+test("a document is refused from its last moment on, and an hour before its first", async () => {
   const note = await vault.document();
   const at = (time: string) => new Date(time);
   await verifyDocument(note, vault.verifierKey, at("2026-11-29T23:59:59.999Z"));
-  // A visitor's clock that runs behind: the vault decides, by its own.
+  // A visitor's clock that runs behind.
   await verifyDocument(note, vault.verifierKey, at("2026-11-27T23:00:00.000Z"));
+  await refused("not_begun", note, vault.verifierKey, at("2026-11-27T22:59:59.999Z"));
   await refused("expired", note, vault.verifierKey, at("2026-11-30T00:00:00.000Z"));
   await refused("expired", note, vault.verifierKey, new Date(Number.NaN));
 });
@@ -85,12 +87,78 @@ test("texts that aren't a collect document's are refused", async () => {
     ["not_after", "2026-13-30T00:00:00.000Z"],
     ["not_before", undefined],
     ["suites", {}],
-    ["suites", [null]],
-    ["suites", [{ suite: "x25519", kem: 32, kdf: 1, aead: 2, public: "not base64" }]],
-    ["suites", [{ suite: "x25519", kem: "32", kdf: 1, aead: 2, public: "" }]],
+    ["suites", null],
   ] as const) {
     await refused("malformed_document", await vault.document((m) => (m[member] = value)));
   }
+});
+
+test("entries of suites that have another shape are passed over", async () => {
+  for (const unknown of [
+    null,
+    7,
+    [],
+    "x25519",
+    {},
+    { suite: "x-wing-2", publics: [""] },
+    { suite: "x25519", kem: 32, kdf: 1, aead: 2, public: "not base64" },
+    { suite: "x25519", kem: "32", kdf: 1, aead: 2, public: "" },
+  ]) {
+    const note = await vault.document((members) => (members.suites as unknown[]).unshift(unknown));
+    const document = await verifyDocument(note, vault.verifierKey, NOON);
+    assert.deepEqual(document.suites.map(({ suite }) => suite), ["x25519", "x-wing"]);
+    const none = await vault.document((members) => (members.suites = [unknown]));
+    assert.deepEqual((await verifyDocument(none, vault.verifierKey, NOON)).suites, []);
+  }
+});
+
+test("what is changed in a document after it was verified changes nothing that is sealed", async () => {
+  const document = await verifyDocument(await vault.document(), vault.verifierKey, NOON);
+  const context = { site: "nl", transaction: `txn_${randomLetters()}` };
+  const details = { bankgiro: { number: "5050-1055", holder: "Zoë" } };
+  for (const { publicKey } of document.suites) publicKey.fill(9);
+  document.notAfter.setTime(0);
+  document.notBefore.setTime(8_000_000_000_000_000);
+  const sealed = await seal(document, context, details, { now: NOON });
+  assert.deepEqual(JSON.parse(await vault.open(sealed, "nl", context.transaction)), details);
+  // Nor is its time longer.
+  document.notAfter.setTime(8_000_000_000_000_000);
+  document.notBefore.setTime(0);
+  for (const [time, code] of [
+    ["2026-11-30T00:00:00.000Z", "expired"],
+    ["2026-11-27T22:00:00.000Z", "not_begun"],
+  ] as const) {
+    await assert.rejects(
+      seal(document, context, details, { now: new Date(time) }),
+      (error) => error instanceof CollectError && error.code === code,
+    );
+  }
+});
+
+test("a note has no control characters, and 32 signatures at most", async () => {
+  const whole = await vault.document();
+  const text = `${whole.split("\n\n")[0]}\n`;
+  // Signed, so that nothing but the character speaks against it.
+  for (const bent of ["\t", "\r", "\0", "\x1f"]) {
+    await refused("malformed_document", await vault.note(text.replace("\n", `${bent}\n`)));
+    await refused("malformed_document", `${whole}— another${bent} AAAAAAA=\n`);
+  }
+  await refused("malformed_document", `${whole}— an\u0085other AAAAAAA=\n`);
+  await refused("malformed_document", `${whole}— an\u007fother AAAAAAA=\n`);
+  await refused("malformed_document", `${whole}— an\ud800other AAAAAAA=\n`);
+  const foreign = (count: number) => whole + "— another AAAAAAA=\n".repeat(count);
+  await verifyDocument(foreign(31), vault.verifierKey, NOON);
+  await refused("malformed_document", foreign(32));
+});
+
+test("two keys with one name and id are told apart by the signature", async () => {
+  const text = "signed\n";
+  const own = await parseVerifierKey(vault.verifierKey);
+  const twin = { ...own, publicKey: (await parseVerifierKey(other.verifierKey)).publicKey };
+  const note = await vault.note(text);
+  assert.equal(await openNote(note, [twin, own]), text);
+  assert.equal(await openNote(note, [own, twin]), text);
+  await assert.rejects(openNote(note, [twin]), CollectError);
 });
 
 test("more than 4,096 bytes are refused before anything is read", async () => {

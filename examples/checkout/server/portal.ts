@@ -2,10 +2,10 @@
  * A web shop's checkout. It serves a page that seals what is typed, gets a sealed string from it,
  * swaps that for a token, and hands the token to the processor. It never has a number.
  *
- *     node built/server/portal.js DEV.JSON PAGE SOCKET PORT
+ *     node built/server/portal.js DEV.JSON PAGE SOCKET PORT [WAIT]
  *
  * PAGE is the directory of the bundled page, SOCKET the processor's. Port 0 picks a free one; the
- * address is printed.
+ * address is printed. WAIT is how long the processor may take for an answer, in ms.
  */
 
 import { randomBytes } from "node:crypto";
@@ -17,9 +17,9 @@ import { Field, Purpose } from "../stubs/payvault/v1/transaction_pb.js";
 import { fill, readAssets } from "./page.js";
 import { connect, once, principal, readDev } from "./vault.js";
 
-const [devFile, pageDirectory, processor, port] = process.argv.slice(2);
+const [devFile, pageDirectory, processor, port, wait = "10000"] = process.argv.slice(2);
 if (!devFile || !pageDirectory || !processor || !port) {
-  throw new Error("usage: portal.js DEV.JSON PAGE SOCKET PORT");
+  throw new Error("usage: portal.js DEV.JSON PAGE SOCKET PORT [WAIT]");
 }
 const dev = readDev(devFile);
 const vault = connect(dev, "portal");
@@ -30,13 +30,23 @@ const HOUR_MS = 3_600_000;
 /** Sealed details have 8,192 characters at most. */
 const BODY_BYTES_MAX = 16_384;
 const ORDERS_MAX = 1_000;
+/** How often the processor is asked, for one post. */
+const HAND_OVER_TRIES = 2;
 
 /** What the visitor buys. Orders are kept in memory: it is an example. */
 interface Order {
+  /** For people: in the page and in the log. */
+  number: string;
+  /** Its one transaction, and what the processor knows the order by. */
   transaction: string;
+  /** The payment that is under way. Posts that come meanwhile get what becomes of it. */
+  paying?: Promise<void>;
+  /** What was handed over, as long as it isn't known that it was refused. */
+  handed?: { token: string; masked: string };
   /** "visa 424242******4242", once it is authorized. */
   paid?: string;
 }
+/** By a reference that nobody guesses: it alone shows what an order was paid with. */
 const orders = new Map<string, Order>();
 
 /**
@@ -115,6 +125,7 @@ async function checkout(response: ServerResponse, reference: string, order: Orde
   const { document } = await vault.getCollectKey({});
   send(response, problem === "" ? 200 : 422, "index.html", {
     reference,
+    number: order.number,
     problem,
     site: SITE,
     transaction: order.transaction,
@@ -123,9 +134,10 @@ async function checkout(response: ServerResponse, reference: string, order: Orde
 }
 
 async function begin(response: ServerResponse) {
-  if (orders.size >= ORDERS_MAX) orders.clear();
-  const reference = `order-${randomBytes(4).toString("hex")}`;
-  const order = { transaction: await open() };
+  const [oldest] = orders.keys();
+  if (oldest !== undefined && orders.size >= ORDERS_MAX) orders.delete(oldest);
+  const reference = randomBytes(16).toString("base64url");
+  const order = { number: `order-${randomBytes(4).toString("hex")}`, transaction: await open() };
   orders.set(reference, order);
   await checkout(response, reference, order);
 }
@@ -135,33 +147,72 @@ async function pay(incoming: IncomingMessage, response: ServerResponse) {
   const reference = form.get("reference") ?? "";
   const sealedDetails = form.get("sealed") ?? "";
   const order = orders.get(reference);
-  if (order === undefined || sealedDetails === "") return end(response, 400);
-  if (order.paid !== undefined) return redirect(response, `/paid/${reference}`);
-  try {
-    const { token, details } = await once((requestId) =>
-      vault.tokenize({ requestId, transaction: order.transaction, sealedDetails }),
-    );
-    const masked = `${details?.brand ?? ""} ${details?.maskedNumber ?? ""}`.trim();
-    console.log(`portal: ${reference} has a token for ${masked}`);
-    await handOver({ reference, transaction: order.transaction, token });
+  if (order === undefined) return end(response, 400);
+  if (order.paid === undefined) {
+    // Without details it is asked what became of those that were handed over.
+    if (sealedDetails === "" && order.handed === undefined) return end(response, 400);
+    // Claimed before anything is waited for: of two posts one pays.
+    order.paying ??= settle(order, sealedDetails).finally(() => delete order.paying);
+    try {
+      await order.paying;
+    } catch (error) {
+      // The vault's refusals repeat no value.
+      console.log(`portal: ${order.number} not paid: ${ConnectError.from(error).rawMessage}`);
+      if (order.handed !== undefined) {
+        return send(response, 503, "pending.html", { reference, number: order.number });
+      }
+      return checkout(response, reference, order, "Your payment was not accepted. Please check your details and try again.");
+    }
+  }
+  redirect(response, `/paid/${reference}`);
+}
+
+/** Swaps the details for a token and hands it over, or hands over again what may have been lost. */
+async function settle(order: Order, sealedDetails: string): Promise<void> {
+  const { token, masked } = (order.handed ??= await swap(order, sealedDetails));
+  if (await handOver({ reference: order.number, transaction: order.transaction, token })) {
     order.paid = masked;
-    redirect(response, `/paid/${reference}`);
-  } catch (error) {
-    // The vault's refusals repeat no value.
-    console.log(`portal: ${reference} refused: ${ConnectError.from(error).rawMessage}`);
-    await checkout(response, reference, order, "Your payment was not accepted. Please check your details and try again.");
+    return;
+  }
+  // Another try has another token; this one opens nothing any more.
+  delete order.handed;
+  await once(() => vault.revokeToken({ transaction: order.transaction, token }));
+  throw new Error("the processor did not authorize");
+}
+
+async function swap({ number, transaction }: Order, sealedDetails: string) {
+  const { token, details } = await once((requestId) =>
+    vault.tokenize({ requestId, transaction, sealedDetails }),
+  );
+  const masked = `${details?.brand ?? ""} ${details?.maskedNumber ?? ""}`.trim();
+  console.log(`portal: ${number} has a token for ${masked}`);
+  return { token, masked };
+}
+
+/**
+ * Whether the processor authorized. Throws when it isn't known: then the same is handed over again,
+ * since the processor does an order once.
+ */
+async function handOver(order: { reference: string; transaction: string; token: string }): Promise<boolean> {
+  for (let tries = 1; ; tries++) {
+    try {
+      const status = await post(JSON.stringify(order));
+      if (status === 204) return true;
+      if (status === 402) return false;
+      throw new Error(`the processor answered ${status}`);
+    } catch (error) {
+      if (tries === HAND_OVER_TRIES) throw error;
+    }
   }
 }
 
-function handOver(order: { reference: string; transaction: string; token: string }): Promise<void> {
+function post(text: string): Promise<number | undefined> {
   return new Promise((resolve, reject) => {
-    const sent = request({ socketPath: processor, method: "POST", path: "/" }, (answer) => {
-      answer.resume().on("end", () => {
-        if (answer.statusCode === 204) resolve();
-        else reject(new Error("the processor did not authorize"));
-      });
+    const signal = AbortSignal.timeout(Number(wait));
+    const sent = request({ socketPath: processor, method: "POST", path: "/", signal }, (answer) => {
+      answer.on("error", reject).on("end", () => resolve(answer.statusCode)).resume();
     });
-    sent.on("error", reject).end(JSON.stringify(order));
+    sent.on("error", reject).end(text);
   });
 }
 
@@ -189,8 +240,9 @@ async function answer(incoming: IncomingMessage, response: ServerResponse) {
   if (method === "POST" && url === "/pay") return pay(incoming, response);
   if (method === "GET" && url.startsWith("/paid/")) {
     const reference = url.slice("/paid/".length);
-    const paid = orders.get(reference)?.paid;
-    return paid === undefined ? end(response, 404) : send(response, 200, "paid.html", { reference, paid });
+    const { number, paid } = orders.get(reference) ?? {};
+    if (number === undefined || paid === undefined) return end(response, 404);
+    return send(response, 200, "paid.html", { number, paid });
   }
   if (method === "GET" && /^[\w-]+\.(css|js|svg)$/.test(name) && assets.has(name)) {
     const { type, bytes } = asset(name);

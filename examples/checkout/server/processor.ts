@@ -19,6 +19,7 @@ export interface Order {
 }
 
 const ORDER_BYTES_MAX = 4_096;
+const ORDERS_MAX = 1_000;
 
 /** The details behind a token, for one authorization. */
 export async function redeem(vault: Vault, order: Order): Promise<PaymentDetails> {
@@ -35,12 +36,41 @@ export async function redeem(vault: Vault, order: Order): Promise<PaymentDetails
   return details;
 }
 
-/** Takes orders one at a time; `authorize` does what a processor does with the details. */
+/** Nothing was authorized, and the portal may be told so. */
+class NotAuthorized extends Error {}
+
+/**
+ * Takes orders; `authorize` does what a processor does with the details. It is done once for a
+ * transaction, however often the order comes: a portal that got no answer asks again. Whoever
+ * processes in earnest keeps that in the database, and gives the order's id to the network too.
+ */
 export function serve(
   vault: Vault,
   socket: string,
   authorize: (order: Order, details: PaymentDetails) => void,
 ) {
+  const orders = new Map<string, Promise<void>>();
+  async function process(order: Order): Promise<void> {
+    let details: PaymentDetails;
+    try {
+      details = await redeem(vault, order);
+    } catch {
+      // Forgotten, so that the order may come with another token.
+      orders.delete(order.transaction);
+      throw new NotAuthorized();
+    }
+    authorize(order, details);
+  }
+  function processOnce(order: Order): Promise<void> {
+    const earlier = orders.get(order.transaction);
+    if (earlier !== undefined) return earlier;
+    // None is forgotten to make room: it would be done again.
+    if (orders.size >= ORDERS_MAX) throw new NotAuthorized();
+    const processing = process(order);
+    orders.set(order.transaction, processing);
+    return processing;
+  }
+
   const server = createServer(async (request, response) => {
     try {
       let body = "";
@@ -49,12 +79,12 @@ export function serve(
         if (body.length > ORDER_BYTES_MAX) throw new Error("too long");
       }
       const order: Order = JSON.parse(body);
-      authorize(order, await redeem(vault, order));
+      await processOnce(order);
       response.writeHead(204).end();
     } catch (error) {
       // Refusals hold no value; whatever else it was isn't shown.
       console.log(`not authorized: ${error instanceof Error ? error.name : "unknown"}`);
-      response.writeHead(502).end();
+      response.writeHead(error instanceof NotAuthorized ? 402 : 500).end();
     }
   });
   return server.listen(socket);

@@ -17,6 +17,7 @@ import { connect as connectTls } from "node:tls";
 import { fileURLToPath } from "node:url";
 import * as processor from "../../../examples/checkout/built/server/processor.js";
 import { connect, once, readDev } from "../../../examples/checkout/built/server/vault.js";
+import { seal, verifyDocument } from "../../../clients/collect-js/dist/index.js";
 import { launch, type, typeAccount, typeCard, visit } from "./browser.mjs";
 import { readMemory } from "./memory.mjs";
 import { provenSearchFor } from "./needles.mjs";
@@ -47,10 +48,11 @@ function search(places) {
 }
 
 /** A portal that serves the page in `directory`, with every way in and out of it recorded. */
-async function startPortal(name, directory) {
+async function startPortal(name, directory, { vault = processorClient, wait = "10000" } = {}) {
   const redeemed = [];
+  let answers = "pass";
   const socket = join(work, `${name}.processor`);
-  const processing = processor.serve(processorClient, socket, (order, details) => {
+  const processing = processor.serve(vault, socket, (order, details) => {
     redeemed.push({ order, details });
   });
   const me = dev.principals.portal;
@@ -67,7 +69,7 @@ async function startPortal(name, directory) {
       checkServerIdentity: () => undefined,
     }),
   );
-  const toProcessor = await record(join(work, `${name}.recorded`), () => connectPlain(socket));
+  const toProcessor = await record(join(work, `${name}.recorded`), () => connectPlain(socket), () => answers);
   const recordedDev = join(work, `${name}.json`);
   writeFileSync(recordedDev, JSON.stringify({ ...dev, endpoint: `http://127.0.0.1:${toVault.port}` }));
 
@@ -75,7 +77,7 @@ async function startPortal(name, directory) {
   const log = openSync(logFile, "w");
   const child = spawn(
     process.execPath,
-    [here("../../../examples/checkout/built/server/portal.js"), recordedDev, directory, join(work, `${name}.recorded`), "0"],
+    [here("../../../examples/checkout/built/server/portal.js"), recordedDev, directory, join(work, `${name}.recorded`), "0", wait],
     { stdio: ["ignore", log, log] },
   );
   closeSync(log);
@@ -90,6 +92,11 @@ async function startPortal(name, directory) {
   return {
     address: `http://127.0.0.1:${toBrowser.port}/`,
     redeemed,
+    logged,
+    /** What becomes of the processor's answers from now on. */
+    answering(way) {
+      answers = way;
+    },
     recordings: () => ({
       "browser's bytes": toBrowser.bytes(),
       "vault's bytes": toVault.bytes(),
@@ -262,6 +269,7 @@ ok("with a planted leak, a field that is posted too, the same search fails");
   await page.getByLabel("Bank account").check();
   await type(page, "iban", "SE45 5000 0000 0583 9825 7467");
   assert.match((await spoken("iban")).description, /^The IBAN has a mistake/);
+  assert.equal(await page.locator("#code").getAttribute("autocomplete"), "off");
   for (const id of ["number", "expiry", "code", "card-name", "iban", "holder"]) {
     const input = page.locator(`#${id}`);
     assert.equal(await input.getAttribute("name"), null, `${id} has no name`);
@@ -342,6 +350,80 @@ ok("with a planted leak, a field that is posted too, the same search fails");
   await again.close();
   assertRedeemed(portal.redeemed.at(-1).details, TYPED[1]);
   ok("another transaction's sealed string is refused, and the visitor can try again");
+}
+
+// --- one order is paid once ---
+
+{
+  const posting = async (at, members) => {
+    const body = new URLSearchParams(members);
+    const answer = await fetch(`${at.address}pay`, { method: "POST", body, redirect: "manual" });
+    return { status: answer.status, location: answer.headers.get("location"), text: await answer.text() };
+  };
+  /** A page's order, and what would be posted of it; each with details that were sealed anew. */
+  const order = async (at) => {
+    const html = await (await fetch(at.address)).text();
+    const text = (pattern) =>
+      pattern.exec(html)[1].replaceAll(/&#(\d+);/g, (_, code) => String.fromCharCode(Number(code)));
+    const document = await verifyDocument(text(/data-document="([^"]*)"/), verifierKey, new Date());
+    const transaction = text(/data-transaction="([^"]*)"/);
+    const reference = text(/name="reference" value="([^"]*)"/);
+    const card = { number: CARD.number, expiry_month: 11, expiry_year: 2035, security_code: CARD.code };
+    const sealed = () => seal(document, { site: "nl", transaction }, { card });
+    return { reference, number: /order-[0-9a-f]{8}/.exec(html)[0], sealed };
+  };
+
+  const { reference, number, sealed } = await order(portal);
+  const before = portal.redeemed.length;
+  const two = [await sealed(), await sealed()];
+  const answers = await Promise.all(two.map((sealed) => posting(portal, { reference, sealed })));
+  for (const { status, location } of answers) {
+    assert.equal(status, 303);
+    assert.equal(location, `/paid/${reference}`);
+  }
+  assert.equal(portal.redeemed.length, before + 1);
+  assert.equal(portal.logged().split(`${number} has a token`).length, 2);
+  ok("two posts of one order at the same time make one token and one authorization");
+
+  assert.match(reference, /^[\w-]{22}$/, "128 bits");
+  assert.match(await (await fetch(`${portal.address}paid/${reference}`)).text(), /id="paid">maestro 675964/);
+  for (const guess of [number, reference.slice(0, -1), "", "order-00000000"]) {
+    assert.equal((await fetch(`${portal.address}paid/${guess}`)).status, 404, guess);
+  }
+  ok("what an order was paid with is shown to whoever has its reference of 128 bits, not its number");
+
+  const losing = await startPortal("losing", join(work, "page"), { wait: "1000" });
+  for (const way of ["lose", "hold"]) {
+    const { reference, sealed } = await order(losing);
+    const before = losing.redeemed.length;
+    losing.answering(way);
+    const pending = await posting(losing, { reference, sealed: await sealed() });
+    assert.equal(pending.status, 503);
+    assert.match(pending.text, /id="pending"/);
+    // The visitor goes back and pays again, with details that were sealed again.
+    assert.equal((await posting(losing, { reference, sealed: await sealed() })).status, 503);
+    losing.answering("pass");
+    const settled = await posting(losing, { reference });
+    assert.equal(settled.status, 303);
+    assert.equal((await fetch(`${losing.address}paid/${reference}`)).status, 200);
+    assert.equal(losing.redeemed.length, before + 1, way);
+    assert.equal((await posting(losing, { reference })).status, 303, "paid remains paid");
+  }
+  losing.stop();
+  ok("an answer of the processor that is lost, or doesn't come, makes no second authorization");
+
+  const refusing = await startPortal("refusing", join(work, "page"), { vault: connect(dev, "processor-b") });
+  const refused = await order(refusing);
+  for (let tries = 0; tries < 2; tries++) {
+    const answer = await posting(refusing, { reference: refused.reference, sealed: await refused.sealed() });
+    assert.equal(answer.status, 422);
+    assert.match(answer.text, /not accepted/);
+  }
+  assert.equal((await posting(refusing, { reference: refused.reference })).status, 400);
+  assert.equal(refusing.redeemed.length, 0);
+  assert.equal(refusing.logged().split("has a token").length, 3, "each try has a token of its own");
+  refusing.stop();
+  ok("an order that the processor refused can be paid again");
 }
 
 // --- other implementations, and what it costs ---

@@ -1,13 +1,15 @@
 /** A proxy that keeps every byte of both directions. */
 
 import { createServer } from "node:net";
+import { Transform } from "node:stream";
 
 /**
  * Listens at `where` (a port, 0 for a free one, or a socket's path), and passes everything on to what
  * `dial` connects to. Gives the server, with `bytes()`: all that went through, one direction of one
- * connection after the other.
+ * connection after the other. What comes back is passed on as `answers()` says by then: "pass",
+ * "lose" (the connection ends instead) or "hold" (nothing comes).
  */
-export async function record(where, dial) {
+export async function record(where, dial, answers = () => "pass") {
   const streams = [];
   const server = createServer((near) => {
     const far = dial();
@@ -15,7 +17,14 @@ export async function record(where, dial) {
       const kept = [];
       streams.push(kept);
       from.on("data", (bytes) => kept.push(bytes));
-      from.pipe(to);
+      const passing = new Transform({
+        transform(bytes, _, done) {
+          const way = from === far ? answers() : "pass";
+          if (way === "lose") near.destroy();
+          done(null, way === "pass" ? bytes : undefined);
+        },
+      });
+      from.pipe(passing).pipe(to);
       from.on("error", () => to.destroy());
       from.on("close", () => to.end());
     }

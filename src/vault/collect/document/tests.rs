@@ -167,4 +167,20 @@ fn another_type_version_or_vault_is_refused_and_an_unknown_suite_passed_over() {
         );
         assert!(sealed(&document, Suite::XWing).is_ok());
     }
+    // Entries of another shape say nothing of those beside them.
+    for unknown in [
+        "null",
+        "7",
+        "[]",
+        "{}",
+        "{\"suite\":\"x-wing-2\",\"publics\":[\"\"]}",
+        "{\"aead\":\"2\",\"kdf\":1,\"kem\":70000,\"public\":\"\",\"suite\":\"x25519\"}",
+    ] {
+        let entries = format!("\"suites\":[{unknown},");
+        let document = with("\"suites\":[", &entries).expect("the rest is good");
+        for suite in Suite::ALL {
+            assert!(sealed(&document, suite).is_ok(), "{unknown}");
+        }
+    }
+    assert!(with("\"suites\":[", "\"suites\":7,\"more\":[").is_err());
 }
