@@ -42,11 +42,13 @@ pub const WITNESS_CALL_MS_MAX: u64 = 10_000;
 /// … at a start, all of them together, than this …
 pub const WITNESS_START_MS_MAX: u64 = 3_000;
 /// … and at the end.
-pub const WITNESS_LAST_MS_MAX: u64 = 2_000;
+pub const WITNESS_LAST_MS_MAX: u64 = 1_000;
 /// Witnesses are asked at most once in this time.
 pub const WITNESS_PAUSE_MS: u64 = 1_000;
 /// While one fails it is asked at last after this.
 pub const WITNESS_PAUSE_MS_MAX: u64 = 60_000;
+/// A witness that contradicts is an alarm at most once in this time.
+pub const WITNESS_CONFLICT_MS: u64 = 3_600_000;
 /// Minutes without a cosignature that are an alarm, unless configured, …
 pub const WITNESS_SILENT_MINUTES_DEFAULT: u32 = 10;
 /// … and what may be configured.
@@ -59,6 +61,10 @@ pub const WITNESS_PROOF_LINES_MAX: usize = 63;
 pub const WITNESS_REQUEST_BYTES_MAX: usize = NOTE_BYTES_MAX + 4_096;
 /// Connections at once to a witness.
 pub const WITNESS_CONNECTIONS_MAX: usize = 64;
+/// … and of them, of one address.
+pub const WITNESS_CONNECTIONS_OF_ADDRESS_MAX: usize = 16;
+/// A connection to a witness ends after this, whatever is under way.
+pub const WITNESS_CONNECTION_MS_MAX: u64 = 30_000;
 /// A request to a witness that takes longer to come in, or a connection without one, is cut.
 pub const WITNESS_REQUEST_MS_MAX: u64 = 10_000;
 /// Ledger keys that a witness is given.

@@ -101,6 +101,9 @@ impl Submission {
         if self.old != size {
             return Err(Refused::Conflict { size });
         }
+        if size == checkpoint.size && root != checkpoint.root {
+            return Err(Refused::Conflict { size });
+        }
         verify_consistency(size, checkpoint.size, &root, &checkpoint.root, &self.proof)
             .map_err(|_| Refused::Inconsistent)?;
         let mut signed = format!("{text}\n");
@@ -138,7 +141,7 @@ pub enum Refused {
     /// Its log's signature is missing, or isn't its.
     #[error("not signed by the log's key")]
     NotSigned,
-    /// The witness knows another size than it was told.
+    /// The witness knows another size than it was told, or another tree of this size.
     #[error("this witness cosigned {size} entries last")]
     Conflict {
         /// Size of the checkpoint that it cosigned last.

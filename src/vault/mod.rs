@@ -130,7 +130,7 @@ pub struct Vault {
 
 struct Threads {
     committing: JoinHandle<()>,
-    publishing: JoinHandle<()>,
+    publishing: JoinHandle<publish::Messengers>,
     /// Held until both have ended and the keys are gone: then nothing writes beside these keys,
     /// however long a slow reader holds on to the vault.
     _keys_lock: std::fs::File,
@@ -145,7 +145,7 @@ impl Vault {
         shared: Shared,
         publisher: Publisher,
         witnesses: Option<witness::Watched>,
-        publishing: JoinHandle<()>,
+        publishing: JoinHandle<publish::Messengers>,
         reader: Arc<dyn Reader>,
         signing: Box<SigningKey>,
         verifier: VerifierKey,
@@ -477,10 +477,12 @@ impl Vault {
             tracing::error!(alarm = "panic", "the committer ended with a panic");
         }
         self.publisher.stop();
-        if threads.publishing.join().is_err() {
+        let messengers = threads.publishing.join();
+        if messengers.is_err() {
             tracing::error!(alarm = "panic", "the publisher ended with a panic");
         }
-        // A slow reader may hold on to this handle for long; the keys go now.
+        // A slow reader may hold on to this handle for long, and whoever still gets the last
+        // checkpoint may be slow: the keys go now.
         self.shared.collecting.store(None);
         self.shared
             .ring
@@ -491,6 +493,7 @@ impl Vault {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
+        drop(messengers);
     }
 
     /// A reader's refusal: once the keys are gone, what doesn't open any more is no damage.

@@ -64,12 +64,22 @@ pub struct Press {
     pub clock: Clock,
 }
 
+/// Who carries checkpoints out of the vault. They have no secrets, and take their time: dropping
+/// them waits until the last checkpoint was handed on, for a bounded time.
+pub struct Messengers {
+    _witnesses: Option<Witnessing>,
+    _command: Option<SinkCommand>,
+}
+
 impl Publisher {
-    /// Starts the thread. It ends when it is told to stop, after a last mark.
+    /// Starts the thread. It ends when it is told to stop, after a last mark, and gives back those
+    /// that still have the last checkpoint to hand on: whoever ends it forgets the keys first.
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start(mut press: Press) -> std::io::Result<(Publisher, std::thread::JoinHandle<()>)> {
+    pub fn start(
+        mut press: Press,
+    ) -> std::io::Result<(Publisher, std::thread::JoinHandle<Messengers>)> {
         let (sender, published) = watch::channel(None);
         let publisher = Publisher {
             offer: Arc::default(),
@@ -79,7 +89,10 @@ impl Publisher {
         let own = publisher.clone();
         let thread = std::thread::Builder::new()
             .name("publisher".to_owned())
-            .spawn(move || own.work(&mut press, &sender))?;
+            .spawn(move || {
+                own.work(&mut press, &sender);
+                press.into_messengers()
+            })?;
         Ok((publisher, thread))
     }
 
@@ -178,6 +191,14 @@ impl Publisher {
 }
 
 impl Press {
+    /// The signing key ends here.
+    fn into_messengers(self) -> Messengers {
+        Messengers {
+            _witnesses: self.witnesses,
+            _command: self.command,
+        }
+    }
+
     /// Signs, marks, and hands the note to the sink.
     pub(super) fn publish(&mut self, head: &Head) -> Result<Published, String> {
         let checkpoint = Checkpoint::new(self.vault, head.epoch, head.size, head.root);

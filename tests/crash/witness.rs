@@ -217,7 +217,11 @@ fn a_witness_answers_as_the_specification_says_and_remembers() {
             (status, kind.as_str(), &*body),
             (409, "text/x.tlog.size", "20\n")
         );
-        assert_eq!(witness.add(&fork.submission(20, 20)).0, 422);
+        let (status, kind, body) = witness.add(&fork.submission(20, 20));
+        assert_eq!(
+            (status, kind.as_str(), &*body),
+            (409, "text/x.tlog.size", "20\n")
+        );
         assert_eq!(witness.add(&fork.submission(20, 30)).0, 422);
         let mut broken = log.submission(20, 30);
         broken.proof[0][0] ^= 1;
@@ -258,6 +262,22 @@ fn a_witness_answers_as_the_specification_says_and_remembers() {
     );
     witness.stop();
 
+    // A directory that was put back in part: the ledger is known, and its record isn't there.
+    let record = home.join(hex_of_origin(ORIGIN));
+    let good = std::fs::read_to_string(&record).expect("a record");
+    std::fs::remove_file(&record).expect("there");
+    for ledgers in [&ledgers[..], &[other_ledger()]] {
+        let ended = witness_command(&home, "127.0.0.1:0", ledgers).output();
+        let ended = ended.expect("it ends");
+        assert!(!ended.status.success());
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(said.contains("is missing"), "{said}");
+    }
+    std::fs::write(&record, &good).expect("written");
+    let witness = Witness::start(&home, "127.0.0.1:0", &ledgers);
+    assert_eq!(witness.ask(&newest, b"").0, 200);
+    witness.stop();
+
     // Its key is its own, and a record that isn't its is never taken for none.
     let file = home.join("witness.key");
     let mode = std::fs::metadata(&file)
@@ -272,8 +292,6 @@ fn a_witness_answers_as_the_specification_says_and_remembers() {
         let said = String::from_utf8_lossy(&ended.stderr).into_owned();
         assert!(said.contains(why), "{said}");
     };
-    let record = home.join(hex_of_origin(ORIGIN));
-    let good = std::fs::read_to_string(&record).expect("a record");
     for bad in [
         "",
         "\n",
@@ -286,6 +304,50 @@ fn a_witness_answers_as_the_specification_says_and_remembers() {
     std::fs::write(&record, good).expect("written");
     std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).expect("set");
     refused("others can read");
+}
+
+fn other_ledger() -> String {
+    let key = SigningKey::from_bytes(&[6; 32]).verifying_key();
+    let key = VerifierKey::new("payvault/of-another-test/1", key);
+    key.expect("a name").to_string()
+}
+
+#[tokio::test]
+async fn nobody_shuts_a_witness_by_connections_that_ask_for_nothing_or_read_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = Log::new();
+    let witness = Witness::start(&dir.path().join("w"), "127.0.0.1:0", &[log.key()]);
+    // One request is one connection, however many are sent.
+    let mut to = TcpStream::connect(&witness.address).expect("a connection");
+    let get = "GET /x/checkpoint HTTP/1.1\r\nHost: w\r\n\r\n";
+    to.write_all(get.repeat(3).as_bytes()).expect("sent");
+    let mut answers = Vec::new();
+    let _ = to.read_to_end(&mut answers);
+    let answers = String::from_utf8(answers).expect("text");
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
+
+    // One address that takes all places gets some of them.
+    let address = witness.address.parse().expect("an address");
+    let mut guests = Vec::new();
+    for _ in 0..64 {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket
+            .bind("127.0.0.2:0".parse().expect("an address"))
+            .expect("bound");
+        guests.push(socket.connect(address).await.expect("a connection"));
+    }
+    let sent_off = guests.split_off(16);
+    for guest in &sent_off {
+        guest.readable().await.expect("closed");
+        assert!(!matches!(guest.try_read(&mut [0; 1]), Ok(1..)));
+    }
+    for guest in &guests {
+        let read = guest.try_read(&mut [0; 1]);
+        let open = read.is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock);
+        assert!(open, "it was no earlier than those that were sent off");
+    }
+    assert_eq!(witness.add(&log.submission(0, 7)).0, 200);
+    witness.stop();
 }
 
 /// A vault whose auditor is vera, and its witness.
@@ -327,11 +389,14 @@ impl Stage {
     }
 
     fn configure(&self, key: &WitnessKey) {
-        let text = format!(
-            "witness_silent_minutes = 1\n[sites.nl]\nrelease_days_max = 30\n\
-             [[witness]]\nurl = \"http://{}\"\nkey = \"{key}\"\n",
-            self.port
-        );
+        self.configure_all(&[(&self.port, key)]);
+    }
+
+    fn configure_all(&self, witnesses: &[(&str, &WitnessKey)]) {
+        let mut text = "witness_silent_minutes = 1\n[sites.nl]\nrelease_days_max = 30\n".to_owned();
+        for (at, key) in witnesses {
+            text += &format!("[[witness]]\nurl = \"http://{at}\"\nkey = \"{key}\"\n");
+        }
         std::fs::write(self.place.path("payvault.toml"), text).expect("written");
     }
 
@@ -618,12 +683,9 @@ async fn an_export_carries_what_witnesses_cosigned_and_a_verifier_asks_for_it() 
     stage.place.stop();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_witness_that_hangs_holds_up_neither_start_nor_answers_nor_end() {
-    let mut stage = Stage::new().await;
-    let listener = std::net::TcpListener::bind(&stage.port).expect("a port");
+/// Takes every connection, reads, and never answers.
+fn hanging(listener: std::net::TcpListener) -> std::sync::mpsc::Receiver<[u8; 4]> {
     let (said, heard) = std::sync::mpsc::channel();
-    // It takes every connection, reads, and never answers.
     std::thread::spawn(move || {
         let mut held = Vec::new();
         for stream in listener.incoming() {
@@ -635,6 +697,13 @@ async fn a_witness_that_hangs_holds_up_neither_start_nor_answers_nor_end() {
             held.push(stream);
         }
     });
+    heard
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_witness_that_hangs_holds_up_neither_start_nor_answers_nor_end() {
+    let mut stage = Stage::new().await;
+    let heard = hanging(std::net::TcpListener::bind(&stage.port).expect("a port"));
     let key = payvault::ledger::Cosigner::generate("hangs.example/w").expect("a key");
     stage.configure(&key.verifier());
     stage.place.start(&[]).await.expect("it serves");
@@ -652,4 +721,104 @@ async fn a_witness_that_hangs_holds_up_neither_start_nor_answers_nor_end() {
         "{:?}",
         began.elapsed()
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_witness_that_hangs_holds_up_no_other() {
+    let mut stage = Stage::new().await;
+    let witness = stage.witness();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").to_string();
+    let heard = hanging(listener);
+    let key = payvault::ledger::Cosigner::generate("hangs.example/w").expect("a key");
+    stage.configure_all(&[(&port, &key.verifier()), (&stage.port, &witness.key)]);
+    stage.place.start(&[]).await.expect("it serves");
+    assert_eq!(&heard.recv().expect("asked at the start"), b"GET ");
+    assert_eq!(&heard.recv().expect("submitted to"), b"POST");
+    // While that call is under way the other one cosigns what is, and what comes.
+    for _ in 0..2 {
+        stage.grow(2).await;
+        stage.cosigned(&witness.key).await;
+    }
+    assert!(heard.try_recv().is_err(), "the first call has ended");
+    stage.place.stop();
+}
+
+/// Answers each submission with a conflict, of a size that `size` makes of the submitted one, and
+/// holds nothing.
+fn forger(at: &str, size: fn(&str) -> String) {
+    let listener = std::net::TcpListener::bind(at).expect("a port");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut came = Vec::new();
+            let mut piece = [0; 4_096];
+            // A note ends with its signature.
+            let whole = |came: &[u8]| {
+                let text = String::from_utf8_lossy(came).into_owned();
+                text.starts_with("GET ") && text.ends_with("\r\n\r\n")
+                    || text
+                        .split_once("\n\u{2014} ")
+                        .is_some_and(|(_, rest)| rest.ends_with('\n'))
+            };
+            while !whole(&came) {
+                match stream.read(&mut piece) {
+                    Ok(read @ 1..) => came.extend_from_slice(&piece[..read]),
+                    _ => break,
+                }
+            }
+            let text = String::from_utf8_lossy(&came).into_owned();
+            let (status, body) = match text.split_once("payvault/") {
+                Some((_, note)) if text.starts_with("POST ") => {
+                    let submitted = note.split('\n').nth(1).unwrap_or_default();
+                    ("409 Conflict", size(submitted) + "\n")
+                }
+                _ => ("404 Not Found", String::new()),
+            };
+            let answer = format!(
+                "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_witness_says_without_proof_is_told_and_its_numbers_are_not() {
+    const NUMBER: &str = "4111111111111111";
+    for (size, words) in [
+        (
+            (|_| NUMBER.to_owned()) as fn(&str) -> String,
+            "more than ours",
+        ),
+        // The submitted size, as the one that it holds: another tree of that size.
+        (|submitted| submitted.to_owned(), "other entries than ours"),
+    ] {
+        let mut stage = Stage::new().await;
+        forger(&stage.port, size);
+        let key = payvault::ledger::Cosigner::generate("forged.example/w").expect("a key");
+        stage.configure(&key.verifier());
+        stage.place.start(&[]).await.expect("it serves");
+        stage.login().await;
+        let contradiction = until("the contradiction", async || {
+            let warnings = stage.warnings().await;
+            warnings.into_iter().find(|w| w.contains("CONTRADICTS"))
+        })
+        .await;
+        assert!(contradiction.contains(words), "{contradiction}");
+        assert!(contradiction.contains("nothing proves it"));
+        // The committer takes it up, and enters it with its next round.
+        until("the alarm", async || {
+            let log = stage.place.log();
+            log.contains("an alarm was raised").then_some(())
+        })
+        .await;
+        let exported = export(&mut stage).await;
+        assert!(exported.contains("witness_conflict"), "{exported}");
+        for told in [contradiction, exported, stage.place.log()] {
+            assert!(!told.contains(NUMBER), "{told}");
+        }
+        stage.place.stop();
+    }
 }

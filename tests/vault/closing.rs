@@ -53,3 +53,44 @@ fn an_export_that_the_end_cuts_short_says_so_and_not_that_the_ledger_is_damaged(
     }
     assert_eq!(last, Some(Err(Refusal::Sealed)));
 }
+
+/// A witness that takes a submission and never answers it gets the last checkpoint when the keys are
+/// gone already, however long it then takes.
+#[test]
+fn the_keys_are_gone_before_a_witness_is_waited_for() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let (said, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut begin = [0; 4];
+            if std::io::Read::read_exact(&mut stream, &mut begin).is_ok() && &begin == b"POST" {
+                if said.send(()).is_err() {
+                    return;
+                }
+                held.push(stream);
+            }
+        }
+    });
+    let key = payvault::ledger::Cosigner::generate("hangs.example/w").expect("a key");
+    let mut home = Home::new();
+    home.close();
+    home.house.witnesses = payvault::vault::Witnesses {
+        list: vec![payvault::vault::WitnessAt {
+            url,
+            key: key.verifier(),
+        }],
+        silent_ms: 60_000,
+    };
+    home.reopen().expect("the vault opens again");
+    heard.recv().expect("submitted to");
+    let vault = Arc::clone(home.vault());
+    assert!(!vault.keys().1.is_empty());
+    let closing = std::thread::spawn(move || home.close());
+    // What is being asked is cut, and this is the last one.
+    heard.recv().expect("submitted to once more");
+    assert!(vault.keys().1.is_empty(), "a witness held up the keys' end");
+    closing.join().expect("closed");
+}

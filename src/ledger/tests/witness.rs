@@ -160,9 +160,12 @@ fn a_witness_goes_on_from_what_it_cosigned_and_refuses_everything_else() {
     // The whole is signed, and yet another tree: of one size, of a larger one.
     let mut fork = Log::new("log.example/a", 70);
     fork.leaves[3] = leaf(1_000);
-    for size in [64, 70] {
+    for (size, why) in [
+        (64, Refused::Conflict { size: 64 }),
+        (70, Refused::Inconsistent),
+    ] {
         let refused = judge(&fork.submission(64, size), known).unwrap_err();
-        assert_eq!(refused, Refused::Inconsistent, "{size}");
+        assert_eq!(refused, why, "{size}");
     }
     for change in [0, 1, 2] {
         let mut bad = log.submission(64, 70);
@@ -195,7 +198,7 @@ fn a_witness_goes_on_from_what_it_cosigned_and_refuses_everything_else() {
         ..log.checkpoint(0)
     };
     empty.note = other.sign(&log.signing).unwrap();
-    assert_eq!(judge(&empty, None), Err(Refused::Inconsistent));
+    assert_eq!(judge(&empty, None), Err(Refused::Conflict { size: 0 }));
 }
 
 #[test]

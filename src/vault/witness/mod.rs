@@ -10,7 +10,6 @@ mod peer;
 
 pub use peer::Standing;
 
-use super::alarms::Alarm;
 use super::committer::Shared;
 use super::load::Tiles;
 use super::publish::Published;
@@ -20,10 +19,10 @@ use crate::limits;
 use crate::store::Reader;
 use peer::Peer;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 /// A witness that the vault asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +117,8 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-#[derive(Default)]
+/// What the publisher says.
+#[derive(Clone, Default)]
 struct Waiting {
     newest: Option<Published>,
     stop: bool,
@@ -133,9 +133,7 @@ pub(super) struct Watched {
 
 /// The way to the witnesses.
 pub(super) struct Witnessing {
-    waiting: Arc<(Mutex<Waiting>, Condvar)>,
-    /// Cuts short what is being asked.
-    hurry: Arc<Notify>,
+    waiting: watch::Sender<Waiting>,
     watched: Watched,
     thread: Option<JoinHandle<()>>,
 }
@@ -166,21 +164,30 @@ impl Witnessing {
             return Ok(None);
         }
         let runtime = runtime()?;
-        let waiting: Arc<(Mutex<Waiting>, Condvar)> = Arc::default();
-        let (sender, cosigned) = watch::channel(None);
+        let (waiting, said) = watch::channel(Waiting::default());
+        let (cosigned, seen) = watch::channel(None);
+        let now_ms = bench.clock.monotonic_ms();
+        let list = bench.witnesses.list.iter();
+        let peers: Vec<_> = list.map(|at| Peer::new(at.clone(), now_ms)).collect();
         let watched = Watched {
-            cosigned,
-            standings: Arc::default(),
+            cosigned: seen,
+            standings: Arc::new(Mutex::new(peers.iter().map(Peer::standing).collect())),
         };
-        let (own, standings) = (Arc::clone(&waiting), Arc::clone(&watched.standings));
-        let hurry: Arc<Notify> = Arc::default();
-        let cut = Arc::clone(&hurry);
+        let rounds = Rounds {
+            bench,
+            asker: ask::asker(),
+            standings: Arc::clone(&watched.standings),
+            cosigned,
+        };
         let thread = std::thread::Builder::new()
             .name("witnesses".to_owned())
-            .spawn(move || Round::new(bench, runtime, cut, standings, sender).work(&own))?;
+            .spawn(move || {
+                runtime.block_on(rounds.work(peers, said));
+                // Nobody waits for a name that is still being looked up.
+                runtime.shutdown_background();
+            })?;
         Ok(Some(Witnessing {
             waiting,
-            hurry,
             watched,
             thread: Some(thread),
         }))
@@ -188,9 +195,8 @@ impl Witnessing {
 
     /// Hands over a checkpoint. Never waits.
     pub(super) fn send(&self, published: &Published) {
-        let (lock, wake) = &*self.waiting;
-        lock.lock().unwrap_or_else(PoisonError::into_inner).newest = Some(published.clone());
-        wake.notify_one();
+        self.waiting
+            .send_modify(|waiting| waiting.newest = Some(published.clone()));
     }
 
     /// What is known.
@@ -200,12 +206,9 @@ impl Witnessing {
 }
 
 impl Drop for Witnessing {
-    /// The last checkpoint is still submitted, once and for a short time.
+    /// What is being asked is cut. The last checkpoint is still submitted, once and for a short time.
     fn drop(&mut self) {
-        let (lock, wake) = &*self.waiting;
-        lock.lock().unwrap_or_else(PoisonError::into_inner).stop = true;
-        wake.notify_one();
-        self.hurry.notify_one();
+        self.waiting.send_modify(|waiting| waiting.stop = true);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -228,151 +231,133 @@ impl Watched {
             .clone()
     }
 
-    /// Waits, for a bounded time, for a cosigned checkpoint of at least `size` entries. None at once
-    /// while every witness fails.
+    /// Waits, for a bounded time, for a checkpoint of at least `size` entries that every witness
+    /// cosigned which doesn't fail; then for one that any of them did. None at once while every
+    /// witness fails.
     pub(super) async fn reaches(&self, size: u64) -> Option<Published> {
-        let standings = self.standings();
-        if !standings.is_empty() && standings.iter().all(|standing| standing.failing.is_some()) {
+        if self.standings().iter().all(|one| one.failing.is_some()) {
             return None;
         }
         let mut cosigned = self.cosigned.clone();
-        let reached = cosigned.wait_for(|c| c.as_ref().is_some_and(|c| c.checkpoint.size >= size));
+        let by_all = cosigned.wait_for(|cosigned| {
+            cosigned.as_ref().is_some_and(|cosigned| {
+                let held = cosigned.checkpoint.size;
+                let all = self
+                    .standings()
+                    .iter()
+                    .all(|one| one.failing.is_some() || one.cosigned >= held);
+                held >= size && all
+            })
+        });
         let patience = Duration::from_millis(limits::EXPORT_COSIGNED_MS_MAX);
-        let reached = tokio::time::timeout(patience, reached).await;
-        reached.ok()?.ok()?.clone()
+        // In time or not, what is there then is what there is.
+        let _ = tokio::time::timeout(patience, by_all).await;
+        self.cosigned().filter(|c| c.checkpoint.size >= size)
     }
 }
 
 /// The thread's own.
-struct Round {
+struct Rounds {
     bench: Bench,
-    runtime: tokio::runtime::Runtime,
-    hurry: Arc<Notify>,
     asker: ask::Asker,
-    peers: Vec<Peer>,
     standings: Arc<Mutex<Vec<Standing>>>,
     cosigned: watch::Sender<Option<Published>>,
 }
 
-impl Round {
-    fn new(
-        bench: Bench,
-        runtime: tokio::runtime::Runtime,
-        hurry: Arc<Notify>,
-        standings: Arc<Mutex<Vec<Standing>>>,
-        cosigned: watch::Sender<Option<Published>>,
-    ) -> Round {
-        let now_ms = bench.clock.monotonic_ms();
-        let peers = bench.witnesses.list.iter();
-        let peers = peers.map(|at| Peer::new(at.clone(), now_ms)).collect();
-        Round {
-            bench,
-            runtime,
-            hurry,
-            asker: ask::asker(),
-            peers,
-            standings,
-            cosigned,
-        }
-    }
-
-    fn work(mut self, waiting: &(Mutex<Waiting>, Condvar)) {
-        let (lock, wake) = waiting;
-        let pause = Duration::from_millis(limits::WITNESS_PAUSE_MS);
-        let mut newest: Option<Published> = None;
-        loop {
-            let stop = {
-                let guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
-                // While somebody owes a cosignature it is looked at each second.
-                let owes = newest.as_ref().is_some_and(|n| self.owes(n));
-                let mut guard = match owes {
-                    true => {
-                        wake.wait_timeout_while(guard, pause, |w| w.newest.is_none() && !w.stop)
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .0
-                    }
-                    false => wake
-                        .wait_while(guard, |w| w.newest.is_none() && !w.stop)
-                        .unwrap_or_else(PoisonError::into_inner),
-                };
-                newest = guard.newest.take().or(newest);
-                guard.stop
-            };
-            if let Some(newest) = &newest
-                && self.owes(newest)
-            {
-                self.ask_all(newest, stop);
-            }
-            if stop {
-                return;
-            }
-            let guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
-            // A busy vault marks ten times a second; a round a second is enough.
-            drop(
-                wake.wait_timeout_while(guard, pause, |w| !w.stop)
-                    .unwrap_or_else(PoisonError::into_inner),
-            );
-        }
-    }
-
-    fn owes(&self, newest: &Published) -> bool {
-        self.peers.iter().any(|peer| peer.owes(newest))
-    }
-
-    /// Asks all whose turn it is, at once, and puts together what they cosigned.
-    fn ask_all(&mut self, newest: &Published, last: bool) {
-        let now_ms = self.bench.clock.monotonic_ms();
-        let patience = match last {
-            true => limits::WITNESS_LAST_MS_MAX,
-            // Two calls and the look at what it holds.
-            false => 3 * limits::WITNESS_CALL_MS_MAX,
-        };
-        let Round {
-            bench,
-            runtime,
-            hurry,
-            asker,
-            peers,
-            ..
-        } = self;
-        let lines = runtime.block_on(async {
-            let asks = peers
-                .iter_mut()
-                .filter(|peer| peer.owes(newest) && (last || peer.is_due(now_ms)))
-                .map(|peer| peer.ask(asker, bench, newest));
-            let all = together(asks.collect());
-            tokio::select! {
-                all = tokio::time::timeout(Duration::from_millis(patience), all) => {
-                    all.unwrap_or_default()
-                }
-                // A witness that hangs must not hold up the end.
-                () = hurry.notified(), if !last => Vec::new(),
-            }
+impl Rounds {
+    /// Asks each witness by itself, so that a slow one holds up nobody, until the vault stops.
+    async fn work(&self, peers: Vec<Peer>, said: watch::Receiver<Waiting>) {
+        let (target, newest) = watch::channel(None);
+        let asks = peers.into_iter().enumerate().map(|(at, peer)| {
+            let (newest, said) = (newest.clone(), said.clone());
+            self.tend(at, peer, newest, said)
         });
-        let cosigned = lines.into_iter().flatten().collect::<String>();
-        if !cosigned.is_empty() {
-            self.keep(newest, &cosigned);
+        tokio::join!(beat(target, said.clone()), together(asks.collect()));
+    }
+
+    /// Asks one witness for what it owes.
+    async fn tend(
+        &self,
+        at: usize,
+        mut peer: Peer,
+        mut target: watch::Receiver<Option<Published>>,
+        mut said: watch::Receiver<Waiting>,
+    ) {
+        loop {
+            let newest = target.borrow_and_update().clone();
+            let owing = newest.filter(|newest| peer.owes(newest));
+            if let Some(newest) = &owing
+                && peer.is_due(self.bench.clock.monotonic_ms())
+            {
+                tokio::select! {
+                    biased;
+                    // What hangs must not hold up the end.
+                    () = stopped(&mut said) => {}
+                    asked = peer.ask(&self.asker, &self.bench, newest) => {
+                        self.heard(at, &mut peer, newest, asked);
+                    }
+                }
+            }
+            if let Some(newest) = &owing {
+                self.is_silent(at, &mut peer, newest);
+            }
+            tokio::select! {
+                biased;
+                () = stopped(&mut said) => break,
+                _ = target.changed() => {}
+                // While it owes a cosignature it is looked at each second.
+                () = pause(), if owing.is_some() => {}
+            }
         }
-        let now_ms = self.bench.clock.monotonic_ms();
+        let newest = said.borrow().newest.clone();
+        let Some(newest) = newest.filter(|newest| peer.owes(newest)) else {
+            return;
+        };
+        let patience = Duration::from_millis(limits::WITNESS_LAST_MS_MAX);
+        let asked = peer.ask(&self.asker, &self.bench, &newest);
+        if let Ok(asked) = tokio::time::timeout(patience, asked).await {
+            self.heard(at, &mut peer, &newest, asked);
+        }
+    }
+
+    /// Keeps what a witness cosigned, and only then counts it.
+    fn heard(&self, at: usize, peer: &mut Peer, newest: &Published, lines: Option<String>) {
+        if let Some(lines) = lines {
+            self.keep(newest, &lines);
+            peer.has_cosigned(newest);
+        }
+        self.tell(at, peer);
+        // Whoever waits for all of them looks again.
+        self.cosigned.send_modify(|_| ());
+    }
+
+    fn is_silent(&self, at: usize, peer: &mut Peer, newest: &Published) {
+        let clock = &self.bench.clock;
         let silent_ms = self.bench.witnesses.silent_ms;
-        let alarms: Vec<Alarm> = self
-            .peers
-            .iter_mut()
-            .filter_map(|peer| peer.silence(newest, now_ms, silent_ms, &self.bench.clock))
-            .collect();
-        for alarm in alarms {
+        if let Some(alarm) = peer.silence(newest, clock.monotonic_ms(), silent_ms, clock) {
             self.bench.shared.raise(alarm);
         }
-        *self
-            .standings
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) =
-            self.peers.iter().map(Peer::standing).collect();
+        self.tell(at, peer);
     }
 
-    /// Adds lines to what witnesses cosigned of this checkpoint before, and hands it out.
+    fn tell(&self, at: usize, peer: &Peer) {
+        let mut standings = self
+            .standings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(standing) = standings.get_mut(at) {
+            *standing = peer.standing();
+        }
+    }
+
+    /// Adds lines to what witnesses cosigned of this checkpoint before, and hands it out. A witness
+    /// that was slow cosigned an older one: the newer one vouches for it.
     fn keep(&self, newest: &Published, lines: &str) {
         let before = self.cosigned.borrow().clone();
+        let newer = |before: &Published| before.checkpoint.size > newest.checkpoint.size;
+        if before.as_ref().is_some_and(newer) {
+            return;
+        }
         let base = before
             .filter(|before| before.checkpoint == newest.checkpoint)
             .map_or_else(|| Arc::clone(&newest.note), |before| before.note);
@@ -389,26 +374,55 @@ impl Round {
     }
 }
 
-/// Waits for all of them.
-async fn together<T>(asks: Vec<impl Future<Output = T>>) -> Vec<T> {
-    let mut asks: Vec<_> = asks.into_iter().map(|ask| (Box::pin(ask), None)).collect();
-    std::future::poll_fn(|context| {
-        let mut pending = false;
-        for (ask, done) in &mut asks {
-            if done.is_none() {
-                match ask.as_mut().poll(context) {
-                    std::task::Poll::Ready(value) => *done = Some(value),
-                    std::task::Poll::Pending => pending = true,
-                }
+/// Hands the newest checkpoint to all of them, so that they cosign the same one. A busy vault marks
+/// ten times a second; once a second is enough.
+async fn beat(target: watch::Sender<Option<Published>>, mut said: watch::Receiver<Waiting>) {
+    // Of its own: whoever waits for the end has seen the checkpoints that come meanwhile.
+    let mut end = said.clone();
+    loop {
+        let Waiting { newest, stop } = said.borrow_and_update().clone();
+        if stop {
+            return;
+        }
+        if newest.is_some() {
+            target.send_replace(newest);
+            tokio::select! {
+                () = pause() => {}
+                () = stopped(&mut end) => return,
             }
         }
-        match pending {
-            true => std::task::Poll::Pending,
-            false => std::task::Poll::Ready(()),
+        if said.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(limits::WITNESS_PAUSE_MS)).await;
+}
+
+/// Ends when the vault stops, or nobody is there any more who could say so.
+async fn stopped(said: &mut watch::Receiver<Waiting>) {
+    let _ = said.wait_for(|waiting| waiting.stop).await;
+}
+
+/// Waits for all of them.
+async fn together(asks: Vec<impl Future<Output = ()>>) {
+    let mut asks: Vec<_> = asks.into_iter().map(|ask| Some(Box::pin(ask))).collect();
+    std::future::poll_fn(|context| {
+        for place in &mut asks {
+            if let Some(ask) = place
+                && ask.as_mut().poll(context).is_ready()
+            {
+                *place = None;
+            }
+        }
+        match asks.iter().all(Option::is_none) {
+            true => std::task::Poll::Ready(()),
+            false => std::task::Poll::Pending,
         }
     })
     .await;
-    asks.into_iter().filter_map(|(_, done)| done).collect()
 }
 
 impl Bench {

@@ -35,6 +35,9 @@ pub(super) struct Peer {
     silent: bool,
     failing: Option<String>,
     conflict: Option<String>,
+    /// When the last alarm of a conflict was: of one that nothing proves, and of a proven one, which
+    /// a forged answer before it must not hush.
+    alarmed_ms: [Option<u64>; 2],
     pause_ms: u64,
     due_ms: u64,
 }
@@ -49,6 +52,7 @@ impl Peer {
             silent: false,
             failing: None,
             conflict: None,
+            alarmed_ms: [None, None],
             pause_ms: limits::WITNESS_PAUSE_MS,
             due_ms: now_ms,
         }
@@ -92,7 +96,6 @@ impl Peer {
                 self.pause_ms = limits::WITNESS_PAUSE_MS;
                 self.due_ms = now_ms;
                 self.holds = newest.checkpoint.size;
-                self.cosigned = newest.checkpoint.size;
                 Some(lines)
             }
             Err(why) => {
@@ -111,6 +114,11 @@ impl Peer {
         }
     }
 
+    /// The lines by which it cosigned this one are kept.
+    pub(super) fn has_cosigned(&mut self, newest: &Published) {
+        self.cosigned = newest.checkpoint.size;
+    }
+
     /// A second time, when it holds another size than it was thought to.
     async fn try_twice(
         &mut self,
@@ -121,7 +129,7 @@ impl Peer {
         let size = newest.checkpoint.size;
         for _ in 0..2 {
             if self.holds > size {
-                return self.holds_more(asker, bench, size).await;
+                return self.holds_more(asker, bench).await;
             }
             let submission = Submission {
                 old: self.holds,
@@ -130,15 +138,16 @@ impl Peer {
             };
             match ask::submit(asker, &self.at, &submission).await? {
                 Said::Cosigned(lines) => return self.verified(&newest.note, &lines),
+                // Of the size that it holds it has another tree (C2SP tlog-witness).
+                Said::Holds(held) if held == self.holds && held == size => {
+                    return self.contradicts(asker, bench, Claim::Other).await;
+                }
                 Said::Holds(held) if held == self.holds => {
-                    return Err(format!(
-                        "it refuses {held} as the size that it says it holds"
-                    ));
+                    return Err("it refuses the size that it says it holds".to_owned());
                 }
                 Said::Holds(held) => self.holds = held,
                 Said::Inconsistent => {
-                    let held = self.holds;
-                    return self.contradicts(asker, bench, held).await;
+                    return self.contradicts(asker, bench, Claim::Other).await;
                 }
             }
         }
@@ -162,83 +171,84 @@ impl Peer {
 
     /// It says that it holds more than was submitted: somebody may have been faster, and then the
     /// ledger has all of it; or entries are gone.
-    async fn holds_more(
-        &mut self,
-        asker: &Asker,
-        bench: &Bench,
-        size: u64,
-    ) -> Result<String, String> {
+    async fn holds_more(&mut self, asker: &Asker, bench: &Bench) -> Result<String, String> {
         let own = bench.shared.head.load().size;
         let held = self.holds;
         // Asked anew the next time, whatever it said now.
         self.holds = 0;
         if held <= own {
-            return Err(format!("it holds {held} already, and {size} is older"));
+            return Err("it says that it holds a newer one already".to_owned());
         }
-        self.contradicts(asker, bench, held).await
+        self.contradicts(asker, bench, Claim::More).await
     }
 
-    /// It contradicts the ledger. What it says is told; whether the ledger's own signature proves it
-    /// is told too.
+    /// It contradicts the ledger. That is told, and whether the ledger's own signature proves it. No
+    /// number of its own goes anywhere: whoever answers in its place could have a card number
+    /// entered by it.
     async fn contradicts(
         &mut self,
         asker: &Asker,
         bench: &Bench,
-        held: u64,
+        claim: Claim,
     ) -> Result<String, String> {
         let own = bench.shared.head.load().size;
         let shown = ask::newest(asker, &self.at, &bench.ledger).await;
-        let proven = match &shown {
-            Ok(Some(checkpoint)) => bench.extends(checkpoint) == Some(false),
-            Ok(None) | Err(_) => false,
-        };
-        let held = match &shown {
-            Ok(Some(checkpoint)) if proven => checkpoint.size,
-            _ => held,
-        };
-        let missing = held.saturating_sub(own);
-        let what = match missing {
-            0 => format!("it holds other entries than this ledger's first {held}"),
-            _ => {
-                format!("it holds {held} entries and this ledger has {own}: {missing} are missing")
-            }
-        };
-        let word = match proven {
-            true => {
-                "this ledger's own signature proves it: the database is an old copy, or was rewritten"
-            }
-            false => "nothing proves it so far",
-        };
-        let words = format!("{what}; {word}");
-        if self.conflict.as_ref() != Some(&words) {
+        let proven = shown
+            .ok()
+            .flatten()
+            .filter(|checkpoint| bench.extends(checkpoint) == Some(false))
+            .map(|checkpoint| checkpoint.size);
+        // It may have been put back by then.
+        self.holds = 0;
+        let words = in_words(claim, own, proven);
+        self.conflict = Some(words.clone());
+        if let Some(alarm) = self.conflict_alarm(claim, own, proven, &bench.clock) {
             tracing::error!(
                 alarm = WITNESS_CONFLICT,
                 witness = self.at.key.name(),
-                held,
                 own,
-                missing,
-                proven,
+                missing = alarm.count,
+                proven = proven.is_some(),
                 "A WITNESS CONTRADICTS THE LEDGER: {words}"
             );
-            // Told once in the ledger, until it cosigns again.
-            if self.conflict.is_none() {
-                let detail = vec![
-                    ("witness", self.at.key.name().to_owned()),
-                    ("held", held.to_string()),
-                    ("own", own.to_string()),
-                    ("proven", if proven { "yes" } else { "no" }.to_owned()),
-                ];
-                bench.shared.raise(Alarm {
-                    count: missing,
-                    detail,
-                    ..Alarm::of(WITNESS_CONFLICT, bench.clock.now())
-                });
-            }
-            self.conflict = Some(words.clone());
+            bench.shared.raise(alarm);
         }
-        // It may have been put back by then.
-        self.holds = 0;
         Err(words)
+    }
+
+    /// The alarm of a conflict, once an hour.
+    fn conflict_alarm(
+        &mut self,
+        claim: Claim,
+        own: u64,
+        proven: Option<u64>,
+        clock: &Clock,
+    ) -> Option<Alarm> {
+        let now_ms = clock.monotonic_ms();
+        let last = &mut self.alarmed_ms[usize::from(proven.is_some())];
+        if last.is_some_and(|at| now_ms.saturating_sub(at) < limits::WITNESS_CONFLICT_MS) {
+            return None;
+        }
+        *last = Some(now_ms);
+        let held = match (proven, claim) {
+            (Some(size), _) => size.to_string(),
+            (None, Claim::More) => "more than ours".to_owned(),
+            (None, Claim::Other) => "others than ours".to_owned(),
+        };
+        let detail = vec![
+            ("witness", self.at.key.name().to_owned()),
+            ("held", held),
+            ("own", own.to_string()),
+            (
+                "proven",
+                if proven.is_some() { "yes" } else { "no" }.to_owned(),
+            ),
+        ];
+        Some(Alarm {
+            count: proven.map_or(0, |size| size.saturating_sub(own)),
+            detail,
+            ..Alarm::of(WITNESS_CONFLICT, clock.now())
+        })
     }
 
     /// The alarm that it has been silent for too long, once.
@@ -277,6 +287,37 @@ impl Peer {
                 crate::clock::Timestamp(now.0.saturating_sub(silent_for_ms)),
             )
         })
+    }
+}
+
+/// What a witness says without proof.
+#[derive(Clone, Copy)]
+enum Claim {
+    /// It holds more entries than the ledger has.
+    More,
+    /// It holds other ones.
+    Other,
+}
+
+/// A contradiction; a size only where this ledger's own key signed it.
+fn in_words(claim: Claim, own: u64, proven: Option<u64>) -> String {
+    let by = "this ledger's own signature proves it: the database is an old copy, or was rewritten";
+    match (proven, claim) {
+        (Some(held), _) if held > own => {
+            let missing = held - own;
+            format!(
+                "it holds {held} entries and this ledger has {own}: {missing} are missing; {by}"
+            )
+        }
+        (Some(held), _) => {
+            format!("it holds other entries than this ledger's first {held}; {by}")
+        }
+        (None, Claim::More) => format!(
+            "it says that it holds more than ours, which are {own} entries; nothing proves it so far"
+        ),
+        (None, Claim::Other) => {
+            "it says that it holds other entries than ours; nothing proves it so far".to_owned()
+        }
     }
 }
 
@@ -357,5 +398,34 @@ mod tests {
         ] {
             assert!(verified(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_conflict_is_an_alarm_once_an_hour_and_says_only_sizes_that_are_proven() {
+        let time = ManualClock::starting_at(Timestamp(1_000_000));
+        let clock = Clock::Manual(Arc::clone(&time));
+        let mut peer = peer();
+        let alarm = peer.conflict_alarm(Claim::More, 5, None, &clock).unwrap();
+        assert_eq!((alarm.what, alarm.count), (WITNESS_CONFLICT, 0));
+        assert!(
+            alarm
+                .detail
+                .contains(&("held", "more than ours".to_owned()))
+        );
+        assert!(peer.conflict_alarm(Claim::More, 5, None, &clock).is_none());
+        // A cosignature in between makes it no news.
+        peer.has_cosigned(&published(5));
+        assert!(peer.conflict_alarm(Claim::Other, 5, None, &clock).is_none());
+        // A proof is news, once.
+        let proven = peer.conflict_alarm(Claim::Other, 5, Some(9), &clock);
+        let proven = proven.unwrap();
+        assert_eq!(proven.count, 4);
+        assert!(proven.detail.contains(&("held", "9".to_owned())));
+        assert!(
+            peer.conflict_alarm(Claim::More, 5, Some(9), &clock)
+                .is_none()
+        );
+        time.pass_ms(limits::WITNESS_CONFLICT_MS);
+        assert!(peer.conflict_alarm(Claim::More, 5, None, &clock).is_some());
     }
 }

@@ -1,5 +1,6 @@
 //! A witness's door (C2SP tlog-witness): `POST /add-checkpoint`, and `GET /<origin hash>/checkpoint`.
-//! Every request is bounded in bytes and time, and connections in number.
+//! Every request is bounded in bytes and time, connections in number and time, and one request is
+//! one connection: whoever asks without reading the answers holds nobody up.
 
 use super::records::{No, Records};
 use crate::ledger::Refused;
@@ -12,12 +13,16 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// A connection may take this long as a whole.
+const CONNECTION: Duration = Duration::from_millis(limits::WITNESS_CONNECTION_MS_MAX);
 /// A request may take this long to come in.
 const REQUEST: Duration = Duration::from_millis(limits::WITNESS_REQUEST_MS_MAX);
 /// The content type of a conflict's answer.
@@ -31,6 +36,7 @@ pub(super) async fn serve(
     stop: impl Future<Output = ()>,
 ) {
     let places = Arc::new(Semaphore::new(limits::WITNESS_CONNECTIONS_MAX));
+    let guests = Guests::default();
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -38,22 +44,27 @@ pub(super) async fn serve(
             () = &mut stop => break,
             accepted = accept(&listener, &places) => accepted,
         };
-        let Some((stream, place)) = accepted else {
+        let Some((stream, from, place)) = accepted else {
+            continue;
+        };
+        let Some(guest) = guests.welcome(from) else {
+            tracing::debug!(%from, "too many connections of one address");
             continue;
         };
         let records = Arc::clone(&records);
         let service = service_fn(move |request| answer(Arc::clone(&records), request));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
+            .keep_alive(false)
             .header_read_timeout(REQUEST)
             .max_headers(32)
             .max_buf_size(16 << 10)
             .serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            let _place = place;
-            // A client that breaks off is no concern of ours.
-            let _ = connection.await;
+            let _held = (place, guest);
+            // A client that breaks off, or is too slow, is no concern of ours.
+            let _ = tokio::time::timeout(CONNECTION, connection).await;
         });
     }
     let drained = tokio::time::timeout(
@@ -68,14 +79,52 @@ pub(super) async fn serve(
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok((stream, from)) => Some((stream, from.ip(), place)),
         Err(error) => {
             tracing::warn!(%error, "a connection was not accepted");
             tokio::time::sleep(Duration::from_millis(limits::ACCEPT_PAUSE_MS)).await;
             None
+        }
+    }
+}
+
+/// Who is connected, and how often: no address takes all places.
+#[derive(Clone, Default)]
+struct Guests(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// A place of one address.
+struct Guest {
+    guests: Guests,
+    from: IpAddr,
+}
+
+impl Guests {
+    fn welcome(&self, from: IpAddr) -> Option<Guest> {
+        let mut guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = guests.entry(from).or_default();
+        if *count >= limits::WITNESS_CONNECTIONS_OF_ADDRESS_MAX {
+            return None;
+        }
+        *count += 1;
+        drop(guests);
+        Some(Guest {
+            guests: self.clone(),
+            from,
+        })
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let mut guests = self.guests.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = guests.get_mut(&self.from) {
+            *count -= 1;
+            if *count == 0 {
+                guests.remove(&self.from);
+            }
         }
     }
 }
@@ -114,7 +163,15 @@ async fn add(records: Arc<Records>, request: Request<Incoming>) -> Answer {
     match added.unwrap_or(Err(No::Failed)) {
         Ok(line) => with(StatusCode::OK, TEXT, line),
         Err(No::Refused(why)) => {
-            tracing::warn!(%why, "not cosigned");
+            match why {
+                // Anybody can send these.
+                Refused::Malformed(_) | Refused::UnknownOrigin | Refused::NotSigned => {
+                    tracing::debug!(%why, "not cosigned");
+                }
+                Refused::Conflict { .. } | Refused::Inconsistent => {
+                    tracing::warn!(%why, "not cosigned");
+                }
+            }
             match why {
                 Refused::Malformed(_) => said(StatusCode::BAD_REQUEST, &why.to_string()),
                 Refused::UnknownOrigin => said(StatusCode::NOT_FOUND, &why.to_string()),

@@ -1,6 +1,9 @@
 //! What a witness remembers: its key, and of each ledger the checkpoint that it cosigned last, which
 //! is a file named by the SHA-256 of the ledger's origin. A cosignature leaves only once the record
 //! that it rests on is on stable storage, so a witness that is killed never cosigns two trees.
+//!
+//! Of which ledgers there are records stands in the key's file, one a line, so that none is taken for
+//! new whose record was lost: a directory that was put back in part is refused.
 
 use crate::cli::error::CliError;
 use crate::clock::Clock;
@@ -10,17 +13,17 @@ use crate::ledger::{
 use crate::limits;
 use crate::store::durable::{create_directory, replace_file};
 use crate::store::{StoreError, lock_directory};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use zeroize::Zeroizing;
 
-/// The witness's private key.
+/// The witness's private key, and the names of the records that must be there.
 const KEY: &str = "witness.key";
 /// Bytes of a key's file that are read.
-const KEY_BYTES_MAX: u64 = 1_024;
+const KEY_BYTES_MAX: u64 = 128 << 10;
 
 /// A witness.
 pub(super) struct Records {
@@ -30,6 +33,9 @@ pub(super) struct Records {
     clock: Clock,
     /// By the file's name.
     known: Mutex<BTreeMap<String, Known>>,
+    /// The records that the key's file lists. Held while one is compared and replaced, which takes
+    /// as long as the disk; `known` never is.
+    listed: Mutex<BTreeSet<String>>,
     /// Held as long as this is: two processes with one memory would cosign two trees.
     _lock: std::fs::File,
 }
@@ -68,11 +74,12 @@ impl Records {
             }
             other => CliError::Failed(format!("{}: {other}", dir.display())),
         })?;
-        let cosigner = cosigner(dir, name)?;
-        let records = Records {
+        let (cosigner, listed) = cosigner(dir, name)?;
+        let mut records = Records {
             dir: dir.to_owned(),
             cosigner,
             known: Mutex::default(),
+            listed: Mutex::default(),
             ledgers,
             clock,
             _lock: lock,
@@ -84,13 +91,37 @@ impl Records {
                 known.insert(name, record);
             }
         }
-        *records.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        for name in &listed {
+            let path = dir.join(name);
+            if !path.try_exists().map_err(CliError::file(&path))? {
+                return Err(CliError::Failed(format!(
+                    "{}: this record of a ledger is missing; the witness serves only with its whole memory: put the file back",
+                    path.display()
+                )));
+            }
+        }
+        // A crash came between a record and its place in the list.
+        let mut all = listed.clone();
+        all.extend(known.keys().cloned());
+        if all != listed {
+            records.list(&all).map_err(CliError::file(&dir.join(KEY)))?;
+        }
+        records.known = Mutex::new(known);
+        records.listed = Mutex::new(all);
         Ok(records)
     }
 
     /// Its public key.
     pub(super) fn verifier(&self) -> WitnessKey {
         self.cosigner.verifier()
+    }
+
+    /// Writes the key's file with the names of these records.
+    fn list(&self, names: &BTreeSet<String>) -> std::io::Result<()> {
+        replace_file(
+            &self.dir.join(KEY),
+            key_file(&self.cosigner, names).as_bytes(),
+        )
     }
 
     /// The record of a ledger. One that isn't right is never taken for none.
@@ -133,9 +164,9 @@ impl Records {
             .map_err(|_| No::refused_shape("the checkpoint is not a note"))?;
         let file = hex_of_origin(origin);
         // One after the other: what is compared is what is replaced.
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = match known.get(&file) {
-            Some(Known::Cosigned(checkpoint, _)) => Some(checkpoint),
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = match self.known().get(&file) {
+            Some(Known::Cosigned(checkpoint, _)) => Some(checkpoint.clone()),
             Some(Known::Unsure) => return Err(No::Failed),
             None => None,
         };
@@ -143,26 +174,42 @@ impl Records {
             checkpoint,
             text,
             signed,
-        } = submission.judge(&self.ledgers, last).map_err(No::Refused)?;
+        } = submission
+            .judge(&self.ledgers, last.as_ref())
+            .map_err(No::Refused)?;
         let at = self.clock.now().0 / 1_000;
         let line = self.cosigner.cosign(&text, at).map_err(|_| No::Failed)?;
         let note = format!("{signed}{line}");
-        if let Err(error) = replace_file(&self.dir.join(&file), note.as_bytes()) {
+        let written = replace_file(&self.dir.join(&file), note.as_bytes()).and_then(|()| {
+            if listed.contains(&file) {
+                return Ok(());
+            }
+            let mut names = listed.clone();
+            names.insert(file.clone());
+            self.list(&names)?;
+            *listed = names;
+            Ok(())
+        });
+        if let Err(error) = written {
             tracing::error!(%error, origin = checkpoint.origin, "the record can't be written; nothing more is cosigned of it until a restart");
-            known.insert(file, Known::Unsure);
+            self.known().insert(file, Known::Unsure);
             return Err(No::Failed);
         }
-        known.insert(file, Known::Cosigned(checkpoint, note));
+        self.known().insert(file, Known::Cosigned(checkpoint, note));
         Ok(line)
     }
 
     /// What was cosigned last, by the hex SHA-256 of the origin.
     pub(super) fn newest(&self, file: &str) -> Option<String> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        match known.get(file) {
+        match self.known().get(file) {
             Some(Known::Cosigned(_, note)) => Some(note.clone()),
             Some(Known::Unsure) | None => None,
         }
+    }
+
+    /// For a moment only: answers wait for it.
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -172,12 +219,27 @@ impl No {
     }
 }
 
-/// The key that lies there, or a new one.
-fn cosigner(dir: &Path, name: Option<&str>) -> Result<Cosigner, CliError> {
+/// The key, and behind it a line for each record.
+fn key_file(cosigner: &Cosigner, names: &BTreeSet<String>) -> Zeroizing<String> {
+    let key = cosigner.to_text();
+    let mut text = Zeroizing::new(String::with_capacity(KEY_BYTES_MAX as usize));
+    text.push_str(&key);
+    text.push('\n');
+    for name in names {
+        text.push_str(name);
+        text.push('\n');
+    }
+    text
+}
+
+/// The key that lies there, or a new one, and the names of the records that must be there.
+fn cosigner(dir: &Path, name: Option<&str>) -> Result<(Cosigner, BTreeSet<String>), CliError> {
     let path = dir.join(KEY);
     let file = match std::fs::File::open(&path) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return generate(&path, name),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok((generate(&path, name)?, BTreeSet::new()));
+        }
         Err(error) => return Err(CliError::file(&path)(error)),
     };
     let mode = file.metadata().map_err(CliError::file(&path))?;
@@ -191,7 +253,16 @@ fn cosigner(dir: &Path, name: Option<&str>) -> Result<Cosigner, CliError> {
     file.take(KEY_BYTES_MAX)
         .read_to_string(&mut text)
         .map_err(CliError::file(&path))?;
-    let cosigner = Cosigner::parse(text.trim_end())
+    let (key, names) = text.split_once('\n').unwrap_or((&text, ""));
+    let is_name = |name: &str| name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    let names: BTreeSet<String> = names.lines().map(str::to_owned).collect();
+    if !names.iter().all(|name| is_name(name)) {
+        return Err(CliError::Failed(format!(
+            "{}: below the key there is a line that names no record",
+            path.display()
+        )));
+    }
+    let cosigner = Cosigner::parse(key)
         .map_err(|error| CliError::Failed(format!("{}: {error}", path.display())))?;
     let own = cosigner.verifier();
     match name {
@@ -199,7 +270,7 @@ fn cosigner(dir: &Path, name: Option<&str>) -> Result<Cosigner, CliError> {
             "--name: this witness is {} since its first start",
             own.name()
         ))),
-        _ => Ok(cosigner),
+        _ => Ok((cosigner, names)),
     }
 }
 
@@ -208,7 +279,22 @@ fn generate(path: &Path, name: Option<&str>) -> Result<Cosigner, CliError> {
         .ok_or_else(|| CliError::Usage("--name is needed at a witness's first start".to_owned()))?;
     let cosigner =
         Cosigner::generate(name).map_err(|error| CliError::Usage(format!("--name: {error}")))?;
-    let text = Zeroizing::new([cosigner.to_text().as_str(), "\n"].concat());
+    let text = key_file(&cosigner, &BTreeSet::new());
     replace_file(path, text.as_bytes()).map_err(CliError::file(path))?;
     Ok(cosigner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_looks_does_not_wait_for_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = Some("w.example/1");
+        let records = Records::open(dir.path(), name, Vec::new(), Clock::system()).unwrap();
+        // A record is being written.
+        let _turn = records.listed.lock().unwrap();
+        assert_eq!(records.newest("nobody's"), None);
+    }
 }
