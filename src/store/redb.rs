@@ -54,7 +54,11 @@ impl std::ops::Deref for Closing {
 impl Drop for Closing {
     fn drop(&mut self) {
         let database = self.0.take();
-        if let Err(error) = guarded(|| Ok(drop(database))) {
+        let closed = guarded(|| {
+            drop(database);
+            Ok(())
+        });
+        if let Err(error) = closed {
             tracing::warn!(%error, "the engine could not be closed in order");
         }
     }
