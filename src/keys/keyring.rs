@@ -542,10 +542,7 @@ impl Keyring {
         if record.state() != KeyState::Active {
             return Err(KeyError::NotActive(record.id()));
         }
-        // Boxed: moving the owner must not leave copies on the stack.
-        let key = Box::new(SigningKey::from_bytes(secret.expose()));
-        wipe_stack();
-        Ok(key)
+        Ok(signing_key(secret))
     }
 
     /// A key's record, whatever its state.
@@ -673,6 +670,13 @@ impl Keyring {
         write_more(&self.notes_after(staged), lives, &mut w);
         w.finish()
     }
+}
+
+/// A key that signs. Boxed: moving the owner must not leave copies on the stack.
+pub(super) fn signing_key(secret: &SecretBytes<32>) -> Box<SigningKey> {
+    let key = Box::new(SigningKey::from_bytes(secret.expose()));
+    wipe_stack();
+    key
 }
 
 /// The file: "PK" ‖ format ‖ suite ‖ generation ‖ vault id ‖ nonce ‖ ciphertext ‖ tag.

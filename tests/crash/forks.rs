@@ -74,7 +74,8 @@ async fn newest(channel: &Channel) -> Option<(pb::Checkpoint, String)> {
     Some((reply.checkpoint?, reply.verifier_key))
 }
 
-fn copy(from: &Path, to: &Path) {
+/// A directory, whatever `to` was before.
+pub fn copy(from: &Path, to: &Path) {
     let _ = std::fs::remove_dir_all(to);
     std::fs::create_dir_all(to).expect("a directory");
     for file in std::fs::read_dir(from).expect("a directory") {

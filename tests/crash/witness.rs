@@ -3,6 +3,7 @@
 //! older copy is told by what its witness holds, and is never cosigned.
 
 use crate::dev::{in_seconds, with_session};
+use crate::forks::copy;
 use crate::place::Place;
 use crate::size::until;
 use ed25519_dalek::SigningKey;
@@ -444,19 +445,6 @@ impl Stage {
         for _ in 0..entries {
             let refused = admin.get_status(pb::GetStatusRequest {}).await;
             refused.expect_err("no session");
-        }
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    let _ = std::fs::remove_dir_all(to);
-    std::fs::create_dir_all(to).expect("a directory");
-    for file in std::fs::read_dir(from).expect("a directory") {
-        let file = file.expect("an entry").path();
-        let to = to.join(file.file_name().expect("a name"));
-        match file.is_dir() {
-            true => copy(&file, &to),
-            false => drop(std::fs::copy(&file, &to).expect("copied")),
         }
     }
 }

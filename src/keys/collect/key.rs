@@ -5,7 +5,7 @@ use super::sealed::{Bound, SealedDetails};
 use super::suite::{CollectKeyId, Suite};
 use crate::clock::Timestamp;
 use crate::keys::error::KeyError;
-use crate::keys::keyring::Keyring;
+use crate::keys::keyring::{Keyring, signing_key};
 use crate::keys::name::{KeyId, KeyName};
 use crate::keys::record::{KeyRecord, KeyState};
 use crate::secret::{LockedBytes, SecretBuffer, SecretBytes, wipe_stack};
@@ -166,8 +166,6 @@ impl Keyring {
     pub fn identity(&self) -> Result<Box<SigningKey>, KeyError> {
         let name = KeyName::Identity;
         let record = self.newest(&name).ok_or(KeyError::UnknownName(name))?;
-        let key = Box::new(SigningKey::from_bytes(record.secret()?.expose()));
-        wipe_stack();
-        Ok(key)
+        Ok(signing_key(record.secret()?))
     }
 }
