@@ -25,7 +25,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
-/// What a certificate credential is made of (DESIGN: issuer key + URI). Two certificates with the
+/// What a certificate credential is made of: the issuer's key and the URI. Two certificates with the
 /// same URI from the same CA are the same caller, so a renewal needs no new enrolment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PeerIdentity {

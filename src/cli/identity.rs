@@ -10,12 +10,12 @@ use serde_json::json;
 /// Shows what collect documents are verified with.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:
-  payvault keys identity --as operator
+  payvault keys identity
 
 Whoever seals details before they leave a browser, an app or a server holds the vault's collect document
 against this key. Take it from here, over a connection whose server you checked, and build it into the
-page or the program: what comes beside a document proves nothing about it. The key is good for two years;
-`keys inventory` has its dates.")]
+page or the program: what comes beside a document proves nothing about it. The key does not rotate: it is
+good for as long as the vault is.")]
 pub struct IdentityArgs {
     #[command(flatten)]
     connection: ConnectionArgs,

@@ -31,7 +31,7 @@ pub enum PrincipalCommand {
 const ADD_EXAMPLES: &str = "Examples:
   payvault principal add --name shop-nl --role portal --site nl --certificate shop-nl.pem
   payvault principal add --name vera --role auditor --certificate vera.pem \\
-      --agreement NDA-2041 --until 2028-01-01 --secret-out ann.secret";
+      --agreement NDA-2041 --until 2028-01-01 --secret-out vera.secret";
 
 /// Enrols a principal.
 #[derive(Args, Debug)]
