@@ -143,6 +143,8 @@ pub const SESSION_MS_MAX: u64 = 8 * 60 * 60 * 1000;
 pub const SESSIONS_PER_PRINCIPAL_MAX: usize = 16;
 /// A principal that did not call for this time is disabled (PCI DSS 8.2.6).
 pub const IDLE_DAYS_MAX: u64 = 90;
+/// `GetStatus` warns for so long before too few operators are left who can act.
+pub const LAPSE_WARNING_DAYS: u64 = 30;
 /// Bytes of a secret or session at `Login`.
 pub const SECRET_BYTES_MAX: usize = 128;
 /// Argon2 computations over people's secrets at once: each takes memory and a core.

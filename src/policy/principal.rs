@@ -107,6 +107,22 @@ impl Principal {
         now.since_ms(self.last_seen.max(self.created_at)) >= limits::IDLE_DAYS_MAX * DAY_MS
     }
 
+    /// From when on it can't act if nothing more is heard of it: its agreement is over, or it is
+    /// idle. Now or earlier for one that is disabled.
+    pub fn acts_until(&self) -> Timestamp {
+        if self.disabled {
+            return Timestamp(0);
+        }
+        let idle = self
+            .last_seen
+            .max(self.created_at)
+            .plus_ms(limits::IDLE_DAYS_MAX * DAY_MS);
+        match &self.agreement {
+            Some(agreement) => idle.min(agreement.valid_until),
+            None => idle,
+        }
+    }
+
     /// The row, as `docs/format.md` §6 has it.
     pub fn encode(&self) -> SecretBuffer {
         let mut w = Writer::with_capacity(512);

@@ -289,6 +289,19 @@ impl Registry {
             .count()
     }
 
+    /// Until when `count` operators can act, if nothing more is heard of any.
+    pub fn operators_act_until(&self, count: usize) -> Timestamp {
+        let mut until: Vec<_> = self
+            .principals
+            .values()
+            .filter(|p| p.role == Role::Operator)
+            .map(|p| p.acts_until())
+            .collect();
+        until.sort_unstable_by(|a, b| b.cmp(a));
+        let last = count.checked_sub(1).and_then(|place| until.get(place));
+        last.copied().unwrap_or(Timestamp(0))
+    }
+
     /// Puts a principal in, or replaces it.
     pub fn put(&mut self, principal: Principal) {
         self.digest.take();

@@ -6,7 +6,7 @@ use payvault::api::client::connect;
 use payvault::api::dev_ca::DevCa;
 use payvault::api::proto as pb;
 use payvault::api::tls::client_config;
-use payvault::clock::{Clock, Timestamp};
+use payvault::clock::{Clock, DAY_MS, Timestamp};
 use payvault::limits;
 use payvault::policy::Rpc;
 use rustls_pki_types::ServerName;
@@ -175,6 +175,34 @@ async fn the_unknown_the_disabled_and_the_unbound_are_refused_with_an_entry() {
     // An agreement that begins lets in.
     serving.clock.pass_ms(60_000);
     serving.login("auditor").await.expect("in force now");
+    serving.stop().await;
+}
+
+/// Nobody but an operator enrols an operator, so the last ones must not lapse unawares.
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_are_warned_before_too_few_of_them_are_left() {
+    let mut serving = Serving::start_with(Storing::Memory, |principal| {
+        if principal.name == "operator-2" {
+            let agreement = principal.agreement.as_mut().expect("a human");
+            agreement.valid_until = principal.created_at.plus_ms(31 * DAY_MS);
+        }
+    })
+    .await;
+    let warned = async |serving: &Serving| {
+        let session = serving.login("operator").await.expect("a session");
+        let request = with_session(pb::GetStatusRequest {}, &session);
+        let status = serving.admin("operator").get_status(request).await;
+        let warnings = status.expect("a status").into_inner().warnings;
+        warnings
+            .into_iter()
+            .find(|w| w.contains("operators can act"))
+    };
+    assert_eq!(warned(&serving).await, None);
+    serving.clock.pass_ms(DAY_MS);
+    assert_eq!(warned(&serving).await, None, "exactly 30 days before");
+    serving.clock.pass_ms(1);
+    let said = warned(&serving).await.expect("a warning");
+    assert!(said.contains("fewer than 2 operators"), "{said}");
     serving.stop().await;
 }
 

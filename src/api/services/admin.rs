@@ -8,7 +8,7 @@ use crate::api::proto as pb;
 use crate::api::status;
 use crate::api::tls::Tls;
 use crate::api::violations::Violations;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, DAY_MS, Timestamp};
 use crate::codec::Malformed;
 use crate::ids::{ActionId, HoldId, PrincipalId, Site};
 use crate::keys::{BadTry, KeyId, KeyName, KeyState, Opening, SealFile, password};
@@ -19,8 +19,8 @@ use crate::store::EngineKind;
 use crate::vault::backup::take::Step;
 use crate::vault::command::{self, Done, Note, Refusal, Work};
 use crate::vault::{
-    ErasureRequest, GateError, Given, HoldRequest, HoldScope, KeyFacts, Progress, RewrapStatus,
-    Standing, Trier, Vault, hashing,
+    ErasureRequest, GateError, Given, HoldRequest, HoldScope, KeyFacts, Progress, Registry,
+    RewrapStatus, Standing, Trier, Vault, hashing,
 };
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -131,6 +131,7 @@ impl pb::admin_service_server::AdminService for Admin {
         if head.single_operator {
             warnings.push("one operator can do everything alone: enrol a second one".to_owned());
         }
+        warnings.extend(lapse(&registry, head.single_operator, now));
         if vault.marks_are_failing() {
             warnings.push("the high-water mark can't be written: look at mark_dir".to_owned());
         }
@@ -822,6 +823,18 @@ fn witness_warning(standing: &Standing) -> Option<String> {
     standing
         .silent
         .then(|| format!("the witness {name} has not cosigned for too long: {why}"))
+}
+
+/// That too few operators will be left who can act: nobody else could enrol another one.
+fn lapse(registry: &Registry, alone: bool, now: Timestamp) -> Option<String> {
+    let needed = if alone { 1 } else { 2 };
+    let until = registry.operators_act_until(needed);
+    (until < now.plus_ms(limits::LAPSE_WARNING_DAYS * DAY_MS)).then(|| {
+        format!(
+            "from {until} on fewer than {needed} operators can act, since agreements end then or nobody calls for {} days, and none could be enrolled: let each run `payvault status`, and enrol successors before",
+            limits::IDLE_DAYS_MAX
+        )
+    })
 }
 
 /// What an operator should know of keys that end, and of those that never will.
