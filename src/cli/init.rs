@@ -6,7 +6,7 @@ use super::output::Output;
 use super::settings::{SettingsArgs, house};
 use super::{input, moment};
 use crate::api::config::Config;
-use crate::api::identity::identity_of_pem;
+use crate::api::identity::{ClientCas, identity_of_pem};
 use crate::api::tls::read_client_cas;
 use crate::clock::{Clock, Timestamp};
 use crate::ids::PrincipalId;
@@ -16,7 +16,7 @@ use crate::secret::SecretText;
 use crate::vault::command::{Caller, Note};
 use crate::vault::{self, Founding, OpenError};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Makes a vault in empty directories.
 #[derive(Args, Debug)]
@@ -185,6 +185,17 @@ pub fn unsealer(principal: &Principal) -> Unsealer {
         uri: principal.certificate_uri.clone(),
         issuer: principal.issuer_key,
     }
+}
+
+/// Reads whose certificate it is that may unseal.
+pub fn unsealer_in(path: &Path, cas: &ClientCas, now: Timestamp) -> Result<Unsealer, CliError> {
+    let pem = std::fs::read_to_string(path).map_err(CliError::file(path))?;
+    let identity = identity_of_pem(&pem, cas, now)
+        .map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))?;
+    Ok(Unsealer {
+        uri: identity.uri,
+        issuer: identity.issuer_key,
+    })
 }
 
 fn enrol(args: &InitArgs, config: &Config, now: Timestamp) -> Result<Vec<Enrolled>, CliError> {

@@ -8,9 +8,11 @@ use super::new_seal::{self, NewSealArgs};
 use super::output::Output;
 use super::settings::{SettingsArgs, house};
 use super::{input, moment, runtime};
+use crate::api::config::Config;
 use crate::api::proto;
-use crate::clock::Clock;
-use crate::keys::SealKind;
+use crate::api::tls::read_client_cas;
+use crate::clock::{Clock, Timestamp};
+use crate::keys::{SealKind, Unsealer};
 use crate::vault::command::{Caller, Note};
 use crate::vault::{self, House, ResealError};
 use clap::builder::PossibleValuesParser;
@@ -63,6 +65,7 @@ const HELP: &str = "Examples:
   payvault keys reseal --to passphrase --config payvault.toml
   payvault keys reseal --to pkcs11 --config payvault.toml --module /usr/lib/hsm.so \\
       --token-label payvault
+  payvault keys reseal --to passphrase --config payvault.toml --unsealer ann.pem --unsealer dan.pem
 
 Stop the vault first. It takes what opens the present seal: the passphrase, the PIN, or shares of so
 many custodians, typed or piped in, one a line. A new root key is made, so nothing that opened the old seal
@@ -81,6 +84,10 @@ pub struct ResealArgs {
     /// File with the PIN of the new seal's token, when it is another one than the old seal's
     #[arg(long, value_name = "FILE")]
     new_pin_file: Option<PathBuf>,
+    /// A certificate that may unseal from now on, such as an operator's; more than once. New
+    /// custodians may as well, and nobody else [default: whoever may already]
+    #[arg(long = "unsealer", value_name = "CERT.pem")]
+    unsealers: Vec<PathBuf>,
     #[command(flatten)]
     new_seal: NewSealArgs,
     #[command(flatten)]
@@ -112,17 +119,22 @@ pub fn reseal(args: ResealArgs, output: Output) -> Result<(), CliError> {
     let new = args
         .new_seal
         .new_seal(args.to, &new_config, clock.now(), output, passphrase)?;
+    let unsealers = unsealers(&args, &new_config, clock.now())?;
+    let replaced = unsealers.as_ref().map(Vec::len);
     let vault = vault::open(&house, &root).map_err(CliError::Start)?;
     drop(root);
     let mut delivered = false;
-    let resealed =
-        runtime()?.block_on(
-            vault.reseal(Caller::vault(), &house.keys_dir, &new, &mut |dealt| {
-                args.new_seal.custodians.hand_out(dealt)?;
-                delivered = true;
-                Ok(())
-            }),
-        );
+    let resealed = runtime()?.block_on(vault.reseal(
+        Caller::vault(),
+        &house.keys_dir,
+        &new,
+        unsealers,
+        &mut |dealt| {
+            args.new_seal.custodians.hand_out(dealt)?;
+            delivered = true;
+            Ok(())
+        },
+    ));
     vault.close(Note::Stopped, Caller::vault());
     if let Err(error) = resealed {
         return Err(not_resealed(&args, &house, error, delivered));
@@ -143,6 +155,9 @@ pub fn reseal(args: ResealArgs, output: Output) -> Result<(), CliError> {
             old.kind().as_str()
         )?;
         args.new_seal.words(args.to, out)?;
+        if let Some(count) = replaced {
+            writeln!(out, "certificates that may unseal: the {count} that were given")?;
+        }
         if old.kind() == SealKind::Pkcs11 {
             writeln!(
                 out,
@@ -155,6 +170,21 @@ pub fn reseal(args: ResealArgs, output: Output) -> Result<(), CliError> {
              open under the old seal."
         )
     })
+}
+
+/// Whose certificates may unseal from now on, when it is asked to change.
+fn unsealers(
+    args: &ResealArgs,
+    config: &Config,
+    now: Timestamp,
+) -> Result<Option<Vec<Unsealer>>, CliError> {
+    if args.unsealers.is_empty() {
+        return Ok(None);
+    }
+    let cas = read_client_cas(&config.tls.client_ca, &config.tls.crl)?;
+    let read = |path: &PathBuf| super::init::unsealer_in(path, &cas, now);
+    let read = args.unsealers.iter().map(read);
+    read.collect::<Result<Vec<_>, _>>().map(Some)
 }
 
 /// Shares of a seal that was not made are taken back, unless it isn't known whether it was.

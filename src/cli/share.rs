@@ -4,12 +4,11 @@ use super::error::CliError;
 use super::input;
 use super::output::Output;
 use crate::api::config::Config;
-use crate::api::identity::identity_of_pem;
 use crate::api::tls::read_client_cas;
 use crate::clock::Timestamp;
 use crate::keys::{
     AgeIdentity, AgeRecipient, Argon2Cost, DealtShare, Delivery, KeyError, NewCustodian, NewSeal,
-    RootKey, SealFile, Share, ShareFile, Unsealer,
+    RootKey, SealFile, Share, ShareFile,
 };
 use crate::secret::SecretText;
 use clap::Args;
@@ -71,15 +70,9 @@ impl CustodianArgs {
         let cas = read_client_cas(&config.tls.client_ca, &config.tls.crl)?;
         let mut custodians = Vec::new();
         for (name, path) in &self.custodians {
-            let pem = std::fs::read_to_string(path).map_err(CliError::file(path))?;
-            let identity = identity_of_pem(&pem, &cas, now)
-                .map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))?;
             custodians.push(NewCustodian {
                 name: name.clone(),
-                certificate: Unsealer {
-                    uri: identity.uri,
-                    issuer: identity.issuer_key,
-                },
+                certificate: super::init::unsealer_in(path, &cas, now)?,
                 delivery: self.delivery(name)?,
             });
         }

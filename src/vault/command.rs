@@ -342,7 +342,8 @@ pub enum Note {
     },
     /// The seal was changed, or could not be.
     Resealed {
-        /// Its kind from now on, and whose shares open it; or why it stayed as it was.
+        /// Its kind from now on, whose shares open it, and who may unseal when that was replaced; or
+        /// why it stayed as it was.
         result: Result<Vec<(&'static str, String)>, String>,
     },
     /// The vault is being sealed.

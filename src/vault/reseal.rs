@@ -2,7 +2,7 @@
 
 use super::Vault;
 use super::command::{Caller, Done, Note, Refusal, Work};
-use crate::keys::{Deliver, KeyError, NewSeal, SealFile};
+use crate::keys::{Deliver, KeyError, NewSeal, SealFile, Unsealer};
 use std::path::Path;
 use std::sync::PoisonError;
 
@@ -19,8 +19,8 @@ pub enum ResealError {
 
 impl Vault {
     /// Puts the vault under a new seal, with an entry before and one after; `deliver` hands its
-    /// custodians what they get, before anything is changed. Who may unseal stays, and new
-    /// custodians may.
+    /// custodians what they get, before anything is changed. Who may unseal stays unless
+    /// `unsealers` says who may from now on; new custodians may in any case.
     ///
     /// # Errors
     /// [`ResealError`]. The old seal holds, unless [`KeyError::Uncertain`] says that it isn't known
@@ -30,6 +30,7 @@ impl Vault {
         by: Caller,
         keys_dir: &Path,
         new: &NewSeal,
+        unsealers: Option<Vec<Unsealer>>,
         deliver: &mut Deliver<'_>,
     ) -> Result<(), ResealError> {
         let old = SealFile::read(keys_dir)?;
@@ -45,10 +46,11 @@ impl Vault {
                 .ring
                 .write()
                 .unwrap_or_else(PoisonError::into_inner);
-            ring.reseal(new, old.unsealers().to_vec(), deliver)
+            let list = unsealers.as_deref().unwrap_or(old.unsealers());
+            ring.reseal(new, list.to_vec(), deliver)
         };
         let result = match &resealed {
-            Ok(()) => Ok(detail(new)),
+            Ok(()) => Ok(detail(new, unsealers.as_deref())),
             Err(error) => Err(error.to_string()),
         };
         let ended = self
@@ -62,8 +64,8 @@ impl Vault {
     }
 }
 
-/// What the entry says of the new seal.
-fn detail(new: &NewSeal) -> Vec<(&'static str, String)> {
+/// What the entry says of the new seal, and of who may unseal when that was replaced.
+fn detail(new: &NewSeal, unsealers: Option<&[Unsealer]>) -> Vec<(&'static str, String)> {
     let mut detail = vec![("seal", new.kind().as_str().to_owned())];
     if let NewSeal::Custodians {
         threshold,
@@ -73,6 +75,10 @@ fn detail(new: &NewSeal) -> Vec<(&'static str, String)> {
         let names: Vec<&str> = custodians.iter().map(|c| c.name.as_str()).collect();
         detail.push(("custodians", names.join(" ")));
         detail.push(("threshold", threshold.to_string()));
+    }
+    if let Some(unsealers) = unsealers {
+        let uris: Vec<&str> = unsealers.iter().map(|u| u.uri.as_str()).collect();
+        detail.push(("unsealers", uris.join(" ")));
     }
     detail
 }

@@ -78,7 +78,7 @@ async fn reseal(serving: &Serving, seal: &NewSeal, identity: Option<&AgeIdentity
         Ok(())
     };
     vault
-        .reseal(Caller::vault(), &keys_dir, seal, &mut deliver)
+        .reseal(Caller::vault(), &keys_dir, seal, None, &mut deliver)
         .await
         .expect("resealed");
     shares
@@ -393,7 +393,7 @@ async fn a_reseal_whose_shares_are_not_delivered_changes_nothing() {
     let new = seal_of(&serving, &PEOPLE, None);
     let mut nowhere = |_: &[DealtShare]| Err("no room".to_owned());
     let refused = vault
-        .reseal(Caller::vault(), &keys_dir, &new, &mut nowhere)
+        .reseal(Caller::vault(), &keys_dir, &new, None, &mut nowhere)
         .await;
     assert!(refused.is_err());
     assert_eq!(read(), before);

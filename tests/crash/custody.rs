@@ -183,9 +183,25 @@ fn custodians_open_what_they_were_dealt_and_a_reseal_changes_who() {
     let both = format!("{}{}", home.lines("new", "eva"), home.lines("new", "cem"));
     home.done("check", &both);
 
-    // To a passphrase, and back.
+    // To a passphrase, and back; and who may unseal is another one then.
+    let unsealers = || {
+        let seal = fs::read_to_string(home.path("keys/seal.json")).expect("a seal");
+        let seal: serde_json::Value = serde_json::from_str(&seal).expect("JSON");
+        let list = seal["unsealers"].as_array().expect("a list").clone();
+        let uris = list
+            .iter()
+            .map(|u| u["uri"].as_str().expect("one").to_owned());
+        uris.collect::<Vec<_>>()
+    };
+    assert_eq!(unsealers().len(), 5, "whoever could still may");
     let to_passphrase = "keys reseal --to passphrase --new-passphrase-file passphrase";
-    home.done(to_passphrase, &both);
+    let stranger = format!("{to_passphrase} --unsealer ca.pem");
+    home.refused(&stranger, &both, 2, "ca.pem");
+    home.done(&format!("{to_passphrase} --unsealer dov.pem"), &both);
+    let [only] = &unsealers()[..] else {
+        panic!("{:?}", unsealers());
+    };
+    assert!(only.contains("dov"), "{only}");
     let with_passphrase = "check --passphrase-file passphrase";
     assert_eq!(home.done(with_passphrase, "")["sound"], true);
     fs::write(home.path("wrong"), "wrong horse battery").expect("written");
