@@ -63,6 +63,26 @@ pub fn grants(place: usize) -> Vec<(Purpose, &'static [Field], u8)> {
     }
 }
 
+/// Details that came sealed. What is inside is the call's card and code.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SealedText {
+    /// Names the text: the first request that carries it.
+    pub text: Tag,
+    /// For how long it opens, from when it is first handed in.
+    pub opens_ms: u64,
+    /// What the vault finds that opens it.
+    pub found: Found,
+}
+
+/// What there is inside of a sealed text.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Found {
+    Details,
+    /// Details that were sealed for the other site.
+    Elsewhere,
+    Nothing,
+}
+
 /// A call of the contract.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Call {
@@ -81,6 +101,7 @@ pub enum Call {
         card: usize,
         code: Option<u16>,
         replaces: Option<Tag>,
+        sealed: Option<SealedText>,
     },
     Redeem {
         tag: Tag,
@@ -366,6 +387,32 @@ impl Maker {
         (len > 0).then(|| self.txs[len - 1 - self.dice.roll(back as u64) as usize].clone())
     }
 
+    /// Sealed details that this transaction had before, with what is inside.
+    fn sealed_before(&self, of: Tag) -> Option<(usize, Option<u16>, SealedText)> {
+        self.calls.iter().rev().find_map(|call| match call {
+            Call::Tokenize {
+                tx,
+                card,
+                code,
+                sealed: Some(sealed),
+                ..
+            } if *tx == of => Some((*card, *code, sealed.clone())),
+            _ => None,
+        })
+    }
+
+    fn sealed(&mut self, text: Tag) -> SealedText {
+        SealedText {
+            text,
+            opens_ms: self.dice.one(&[3_600_000, 2 * DAY_MS]),
+            found: match self.dice.roll(16) {
+                0 => Found::Elsewhere,
+                1 => Found::Nothing,
+                _ => Found::Details,
+            },
+        }
+    }
+
     fn tokenize(&mut self) -> Option<Call> {
         let (tx, portal, _) = self.tx()?;
         let tag = self.tag();
@@ -373,6 +420,16 @@ impl Maker {
         let replaces = own.map(|(token, _)| *token);
         self.tokens.push((tag, tx));
         let stranger = self.dice.once_in(10);
+        let mut card = self.dice.roll(3) as usize;
+        let mut code = (self.dice.once_in(2)).then(|| 1_000 + self.dice.roll(9_000) as u16);
+        let mut sealed = (self.dice.once_in(3)).then(|| self.sealed(tag));
+        if sealed.is_some()
+            && self.dice.once_in(3)
+            && let Some(before) = self.sealed_before(tx)
+        {
+            (card, code) = (before.0, before.1);
+            sealed = Some(before.2);
+        }
         let call = Call::Tokenize {
             tag,
             by: if stranger {
@@ -381,9 +438,10 @@ impl Maker {
                 portal
             },
             tx,
-            card: self.dice.roll(3) as usize,
-            code: (self.dice.once_in(2)).then(|| 1_000 + self.dice.roll(9_000) as u16),
+            card,
+            code,
             replaces: replaces.filter(|_| self.dice.once_in(6)),
+            sealed,
         };
         self.calls.push(call.clone());
         Some(call)
@@ -590,7 +648,8 @@ pub fn kinds(op: &Op) -> BTreeMap<&'static str, u64> {
             for call in calls {
                 count(match call {
                     Call::Open { .. } => "open",
-                    Call::Tokenize { .. } => "tokenize",
+                    Call::Tokenize { sealed: None, .. } => "tokenize",
+                    Call::Tokenize { .. } => "tokenize sealed",
                     Call::Redeem { .. } => "redeem",
                     Call::Report { .. } => "report",
                     Call::Describe { .. } => "describe",

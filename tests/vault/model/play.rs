@@ -2,16 +2,23 @@
 //! caller's thread, and rounds whose calls the list decides: the same list goes the same way.
 
 use super::line::Bug;
-use super::ops::{ACME, BOLT, CARDS, Call, Engine, FIELDS, OTHER, Op, Patience, SHOP, Who};
-use super::ops::{grants, kinds};
+use super::ops::{
+    ACME, BOLT, CARDS, Call, Engine, FIELDS, Found, OTHER, Op, Patience, SHOP, SITES,
+};
+use super::ops::{SealedText, Tag, Who, grants, kinds};
 use super::spec::{Moment, Spec, caller_of, site_of, tx_of};
 use super::world::{Exported, World, Wrong};
 use crate::house::*;
 use payvault::clock::{DAY_MS, Timestamp};
 use payvault::ids::TransactionId;
-use payvault::keys::{KeyName, KeyState, seal_key};
+use payvault::keys::{Encapsulation, KeyName, KeyState, seal_key};
+use payvault::payment::{Details, SecurityCode};
 use payvault::policy::{AllowanceKey, Denial, Party, Principal, Role, Terms};
-use payvault::vault::command::{Admin, Caller, Done, Refusal, Rewrap, StaleRows, Work, WorkResult};
+use payvault::vault::Amiss;
+use payvault::vault::command::{
+    Admin, Caller, Done, OpenedIn, Refusal, Rewrap, SealedIn, StaleRows,
+};
+use payvault::vault::command::{Work, WorkResult};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -246,14 +253,30 @@ impl Play {
                 card,
                 code,
                 replaces,
+                sealed,
                 ..
-            } => Work::Tokenize {
-                request: request(u64::from(*tag)),
-                transaction: spec.txs[tx].id,
-                details: Box::new(card_details(CARDS[*card])),
-                code: code.map(|code| security_code(&code.to_string())),
-                replaces: replaces.as_ref().map(token),
-            },
+            } => {
+                let request = request(u64::from(*tag));
+                let transaction = spec.txs[tx].id;
+                let details = card_details(CARDS[*card]);
+                let code = code.map(|code| security_code(&code.to_string()));
+                let replaces = replaces.as_ref().map(token);
+                match sealed {
+                    None => Work::Tokenize {
+                        request,
+                        transaction,
+                        details: Box::new(details),
+                        code,
+                        replaces,
+                    },
+                    Some(sealed) => Work::TokenizeSealed {
+                        request,
+                        transaction,
+                        sealed: Box::new(self.opened(sealed, *tx, (details, code))),
+                        replaces,
+                    },
+                }
+            }
             Call::Redeem {
                 tag,
                 tx,
@@ -299,6 +322,35 @@ impl Play {
                 transaction: spec.txs[tx].id,
             },
         }
+    }
+
+    /// What the floor above makes of a sealed text, before the vault judges it.
+    fn opened(
+        &self,
+        sealed: &SealedText,
+        tx: Tag,
+        inside: (Details, Option<SecurityCode>),
+    ) -> SealedIn {
+        let mut text = [0; 32];
+        text[..4].copy_from_slice(&sealed.text.to_be_bytes());
+        let own = self.spec.site(tx);
+        let place = match sealed.found {
+            Found::Nothing => {
+                let why = Amiss::DoesNotOpen;
+                return SealedIn::Amiss { text, why };
+            }
+            Found::Details => own,
+            Found::Elsewhere => SITES.len() - 1 - own,
+        };
+        let mut encapsulation = [0; 16];
+        encapsulation[..4].copy_from_slice(&sealed.text.to_be_bytes());
+        SealedIn::Opened(OpenedIn {
+            text,
+            site: site(site_of(place)),
+            encapsulation: Encapsulation(encapsulation),
+            not_after: self.spec.opens_until(sealed).unwrap_or(self.moment().now),
+            details: Some(inside),
+        })
     }
 
     fn caller(&self, who: Who) -> Caller {

@@ -1,7 +1,7 @@
 //! What the vault promises (who may do what, how often, and for how long), with as little as can
 //! say it. Where an answer was lost the model holds both possibilities until something tells.
 
-use super::ops::{Call, FIELDS, SITES, Tag, WITH_CODE, Who, grants};
+use super::ops::{Call, FIELDS, Found, SITES, SealedText, Tag, WITH_CODE, Who, grants};
 use super::world::Wrong;
 use payvault::clock::{DAY_MS, Timestamp};
 use payvault::ids::TransactionId;
@@ -99,6 +99,8 @@ pub struct Tok {
     revoked: Fact,
     pub used: BTreeMap<(Who, u8), Uses>,
     code: Option<Code>,
+    /// The sealed text that it was made of.
+    text: Option<Tag>,
 }
 
 #[derive(Default)]
@@ -177,6 +179,10 @@ impl Spec {
     /// a second time, a day later, are left out: the model names things by their request.
     pub fn can_be_put(&self, call: &Call, now: Timestamp) -> bool {
         let again = match call {
+            // A sealed text makes no second thing, whenever it comes.
+            Call::Tokenize {
+                sealed: Some(_), ..
+            } => true,
             Call::Open { tag, .. } | Call::Tokenize { tag, .. } => self
                 .reqs
                 .get(tag)
@@ -346,7 +352,7 @@ impl Spec {
                 add(Want::Deny(Denial::UnknownToken));
             }
             Call::Describe { .. } | Call::Revoke { .. } | Call::Close { .. } => add(Want::New),
-            Call::Tokenize { .. } => {
+            Call::Tokenize { sealed, .. } => {
                 if known {
                     return add(match same_body {
                         true => Want::Again,
@@ -370,6 +376,11 @@ impl Spec {
                         >= limits::TOKENS_PER_TRANSACTION_MAX
                     {
                         add(Want::Deny(Denial::TooManyTokens));
+                    } else if sealed
+                        .as_ref()
+                        .is_some_and(|s| !self.opens(s, call, at.now))
+                    {
+                        add(Want::Deny(Denial::SealedDetailsRefused));
                     } else {
                         self.room(tx, by, at.now, add);
                     }
@@ -451,15 +462,40 @@ impl Spec {
         }
     }
 
+    /// Whether a sealed text becomes a token of the transaction now: it is for its site, its key's
+    /// time isn't over, and no token was made of it.
+    fn opens(&self, sealed: &SealedText, call: &Call, now: Timestamp) -> bool {
+        let of = tx_of(call).unwrap_or_default();
+        let used = |own: &Tok| own.tx == of && own.text == Some(sealed.text);
+        sealed.found == Found::Details
+            && self.opens_until(sealed).is_none_or(|end| now < end)
+            && !self.tokens.values().any(used)
+    }
+
+    /// When a sealed text's time is over, once it was handed in.
+    pub fn opens_until(&self, sealed: &SealedText) -> Option<Timestamp> {
+        Some(self.first_asked(sealed.text)?.plus_ms(sealed.opens_ms))
+    }
+
+    pub fn site(&self, tx: Tag) -> usize {
+        self.txs[&tx].site
+    }
+
     fn count(&self, tx: Tag) -> usize {
         self.tokens.values().filter(|t| t.tx == tx).count()
     }
 
     /// Notes when a request is put for the first time: what is asked again is the same.
     pub fn ask(&mut self, call: &Call, now: Timestamp) {
-        if let Call::Open { tag, .. } = call {
-            self.asked.entry(*tag).or_insert(now);
-        }
+        let named = match call {
+            Call::Open { tag, .. } => *tag,
+            Call::Tokenize {
+                sealed: Some(sealed),
+                ..
+            } => sealed.text,
+            _ => return,
+        };
+        self.asked.entry(named).or_insert(now);
     }
 
     /// When that was.
@@ -697,6 +733,7 @@ impl Spec {
                     card,
                     code,
                     replaces,
+                    sealed,
                     ..
                 },
                 Done::Tokenized { token, entry, .. },
@@ -716,6 +753,7 @@ impl Spec {
                 }
                 let own = Tok {
                     token,
+                    text: sealed.as_ref().map(|sealed| sealed.text),
                     tx: *tx,
                     number: super::ops::CARDS[*card],
                     revoked: Fact::No,
