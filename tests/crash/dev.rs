@@ -4,6 +4,7 @@ use payvault::api::client::connect;
 use payvault::api::proto as pb;
 use payvault::api::tls::client_config;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -54,6 +55,11 @@ pub fn with_session<T>(message: T, session: &str) -> Request<T> {
     request
 }
 
+/// What is run: `PAYVAULT_BINARY` when something is to be measured, as an optimised build.
+fn binary() -> OsString {
+    std::env::var_os("PAYVAULT_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_payvault").into())
+}
+
 impl Dev {
     /// Starts the binary over `dir` and waits until it is ready.
     pub async fn start(dir: &Path) -> Dev {
@@ -82,7 +88,7 @@ impl Dev {
         #[allow(clippy::zombie_processes)] // reaped by whoever stops it, or when it is dropped
         let mut child = Command::new("sh")
             .args(["-c", &format!("{before}; exec \"$0\" \"$@\"")])
-            .arg(env!("CARGO_BIN_EXE_payvault"))
+            .arg(binary())
             .args(["dev", "--port", "0", "--dir"])
             .arg(dir)
             .envs(environment.iter().copied())

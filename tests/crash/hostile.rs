@@ -25,8 +25,8 @@ use tokio::task::JoinSet;
 const HONEST: usize = 4;
 /// No call of theirs may take longer, whatever else goes on.
 const CALL_MAX: Duration = Duration::from_secs(5);
-/// How long each flood goes on.
-const FLOOD_SECONDS: f64 = 1.0;
+/// How long each flood goes on; `PAYVAULT_FLOOD_SECONDS` for figures.
+const FLOOD_SECONDS: u64 = 1;
 const DESCRIBE: &str = "/payvault.v1.VaultService/DescribeToken";
 const CHECKPOINT: &str = "/payvault.v1.LedgerService/GetCheckpoint";
 const EXPORT: &str = "/payvault.v1.LedgerService/ExportLog";
@@ -50,6 +50,7 @@ type Saw = Pin<Box<dyn Future<Output = String> + Send>>;
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn whoever_floods_the_others_are_served_and_the_server_lets_go() {
     let mut rounds = Rounds::of("hostile clients", 1);
+    let seconds = crate::number("PAYVAULT_FLOOD_SECONDS").unwrap_or(FLOOD_SECONDS) as f64;
     let place = tempfile::tempdir().expect("a directory");
     let home = place.path().join("home");
     while rounds.next().is_some() {
@@ -63,7 +64,7 @@ async fn whoever_floods_the_others_are_served_and_the_server_lets_go() {
             connections: Arc::default(),
         };
         let honest = Honest::new(&dev);
-        let quiet = honest.during("nobody", after(2.0), None).await;
+        let quiet = honest.during("nobody", after(2.0 * seconds), None).await;
         let (before, _) = dev.resident();
 
         // These hold what they hold until the server lets go; the rest goes on meanwhile.
@@ -79,7 +80,7 @@ async fn whoever_floods_the_others_are_served_and_the_server_lets_go() {
             }
         }
         let _ = honest
-            .during("all of these hold on", after(2.0), Some(quiet))
+            .during("all of these hold on", after(2.0 * seconds), Some(quiet))
             .await;
         for (name, count, flood) in floods() {
             let stop = Arc::new(AtomicBool::new(false));
@@ -87,7 +88,7 @@ async fn whoever_floods_the_others_are_served_and_the_server_lets_go() {
             for number in 0..count {
                 flooding.spawn(flood(target.clone(), number, Arc::clone(&stop)));
             }
-            honest.during(name, after(FLOOD_SECONDS), Some(quiet)).await;
+            honest.during(name, after(seconds), Some(quiet)).await;
             stop.store(true, Ordering::SeqCst);
             let mut saw = std::collections::BTreeMap::<String, usize>::new();
             while let Some(one) = flooding.join_next().await {
