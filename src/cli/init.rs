@@ -6,7 +6,7 @@ use super::output::Output;
 use super::settings::{SettingsArgs, house};
 use super::{input, moment};
 use crate::api::config::Config;
-use crate::api::identity::{ClientCas, identity_of_pem};
+use crate::api::identity::{ClientCas, PeerIdentity, identity_of_pem};
 use crate::api::tls::read_client_cas;
 use crate::clock::{Clock, Timestamp};
 use crate::ids::PrincipalId;
@@ -189,13 +189,17 @@ pub fn unsealer(principal: &Principal) -> Unsealer {
 
 /// Reads whose certificate it is that may unseal.
 pub fn unsealer_in(path: &Path, cas: &ClientCas, now: Timestamp) -> Result<Unsealer, CliError> {
-    let pem = std::fs::read_to_string(path).map_err(CliError::file(path))?;
-    let identity = identity_of_pem(&pem, cas, now)
-        .map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))?;
+    let identity = identity_in(path, cas, now)?;
     Ok(Unsealer {
         uri: identity.uri,
         issuer: identity.issuer_key,
     })
+}
+
+fn identity_in(path: &Path, cas: &ClientCas, now: Timestamp) -> Result<PeerIdentity, CliError> {
+    let pem = std::fs::read_to_string(path).map_err(CliError::file(path))?;
+    identity_of_pem(&pem, cas, now)
+        .map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))
 }
 
 fn enrol(args: &InitArgs, config: &Config, now: Timestamp) -> Result<Vec<Enrolled>, CliError> {
@@ -216,9 +220,7 @@ fn enrol(args: &InitArgs, config: &Config, now: Timestamp) -> Result<Vec<Enrolle
     let custodians = &args.new_seal.custodians.custodians;
     let custodians = custodians.iter().map(|one| (one, Role::Custodian));
     for ((name, path), role) in operators.chain(custodians) {
-        let pem = std::fs::read_to_string(path).map_err(CliError::file(path))?;
-        let identity = identity_of_pem(&pem, &cas, now)
-            .map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))?;
+        let identity = identity_in(path, &cas, now)?;
         // An operator may be a custodian, and is one principal then.
         let same = |one: &Enrolled| {
             let one = &one.principal;

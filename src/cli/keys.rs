@@ -120,7 +120,6 @@ pub fn reseal(args: ResealArgs, output: Output) -> Result<(), CliError> {
         .new_seal
         .new_seal(args.to, &new_config, clock.now(), output, passphrase)?;
     let unsealers = unsealers(&args, &new_config, clock.now())?;
-    let replaced = unsealers.as_ref().map(Vec::len);
     let vault = vault::open(&house, &root).map_err(CliError::Start)?;
     drop(root);
     let mut delivered = false;
@@ -155,7 +154,8 @@ pub fn reseal(args: ResealArgs, output: Output) -> Result<(), CliError> {
             old.kind().as_str()
         )?;
         args.new_seal.words(args.to, out)?;
-        if let Some(count) = replaced {
+        if !args.unsealers.is_empty() {
+            let count = args.unsealers.len();
             writeln!(out, "certificates that may unseal: the {count} that were given")?;
         }
         if old.kind() == SealKind::Pkcs11 {
@@ -183,8 +183,8 @@ fn unsealers(
     }
     let cas = read_client_cas(&config.tls.client_ca, &config.tls.crl)?;
     let read = |path: &PathBuf| super::init::unsealer_in(path, &cas, now);
-    let read = args.unsealers.iter().map(read);
-    read.collect::<Result<Vec<_>, _>>().map(Some)
+    let list: Result<_, _> = args.unsealers.iter().map(read).collect();
+    list.map(Some)
 }
 
 /// Shares of a seal that was not made are taken back, unless it isn't known whether it was.

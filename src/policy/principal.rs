@@ -104,7 +104,12 @@ impl Principal {
 
     /// Whether it did not call for 90 days (PCI DSS 8.2.6).
     pub fn is_idle(&self, now: Timestamp) -> bool {
-        now.since_ms(self.last_seen.max(self.created_at)) >= limits::IDLE_DAYS_MAX * DAY_MS
+        now >= self.idle_at()
+    }
+
+    fn idle_at(&self) -> Timestamp {
+        let seen = self.last_seen.max(self.created_at);
+        seen.plus_ms(limits::IDLE_DAYS_MAX * DAY_MS)
     }
 
     /// From when on it can't act if nothing more is heard of it: its agreement is over, or it is
@@ -113,13 +118,9 @@ impl Principal {
         if self.disabled {
             return Timestamp(0);
         }
-        let idle = self
-            .last_seen
-            .max(self.created_at)
-            .plus_ms(limits::IDLE_DAYS_MAX * DAY_MS);
         match &self.agreement {
-            Some(agreement) => idle.min(agreement.valid_until),
-            None => idle,
+            Some(agreement) => self.idle_at().min(agreement.valid_until),
+            None => self.idle_at(),
         }
     }
 

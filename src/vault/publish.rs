@@ -1,8 +1,9 @@
 //! Signing heads, keeping the high-water mark, and handing checkpoints out, in that order and on a
 //! thread of its own: an ordinary reply waits for none of it, a receipt for all of it.
 //!
-//! Order (`docs/architecture.md`, "Durability, in order"): the store commit is durable before a head comes here; the note
-//! is signed; the mark is written and synced; only then is the checkpoint published.
+//! Order (`docs/architecture.md`, "Durability, in order"): the store commit is durable before a
+//! head comes here; the note is signed; the mark is written and synced; only then is the checkpoint
+//! published.
 
 use super::head::Head;
 use super::sink_command::SinkCommand;

@@ -3,9 +3,9 @@
 
 use super::line::Bug;
 use super::ops::{
-    ACME, BOLT, CARDS, Call, Engine, FIELDS, Found, OTHER, Op, Patience, SHOP, SITES,
+    ACME, BOLT, CARDS, Call, Engine, FIELDS, Found, OTHER, Op, Patience, SHOP, SITES, SealedText,
+    Tag, Who, grants, kinds,
 };
-use super::ops::{SealedText, Tag, Who, grants, kinds};
 use super::spec::{Moment, Spec, caller_of, site_of, tx_of};
 use super::world::{Exported, World, Wrong};
 use crate::house::*;
@@ -16,9 +16,8 @@ use payvault::payment::{Details, SecurityCode};
 use payvault::policy::{AllowanceKey, Denial, Party, Principal, Role, Terms};
 use payvault::vault::Amiss;
 use payvault::vault::command::{
-    Admin, Caller, Done, OpenedIn, Refusal, Rewrap, SealedIn, StaleRows,
+    Admin, Caller, Done, OpenedIn, Refusal, Rewrap, SealedIn, StaleRows, Work, WorkResult,
 };
-use payvault::vault::command::{Work, WorkResult};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
