@@ -21,6 +21,8 @@ pub const ROUND_MS_MAX: u64 = 10_000;
 /// Bytes of one of the journal's two files, past which it is the other one's turn. Rounds of both may
 /// be in memory, and have to go into the engine within the reserve of space.
 pub const JOURNAL_BYTES_MAX: u64 = 2 << 20;
+/// Rows that an engine is asked for at a time, once they turn out to come from the disk.
+pub const READS_AT_ONCE_MAX: usize = 8;
 /// Free disk space below which writes are refused.
 pub const SPACE_RESERVE_BYTES: u64 = 64 << 20;
 /// At most one high-water mark in this time.
@@ -243,12 +245,22 @@ pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
 pub const CONNECTIONS_PER_CLIENT_MAX: usize = 256;
 /// Handshakes at once.
 pub const HANDSHAKES_MAX: usize = 64;
+/// Threads that they run on, and how far these stand back behind the others (`nice`): of a core that
+/// is wanted by both, handshakes get a tenth.
+pub const HANDSHAKE_THREADS: usize = 2;
+/// See [`HANDSHAKE_THREADS`].
+pub const HANDSHAKE_NICENESS: i32 = 10;
 /// Of these, how many one address may hold (of IPv6, one network of 64 bits).
 pub const HANDSHAKES_PER_ADDRESS_MAX: usize = 8;
 /// A TLS handshake that takes longer is dropped.
 pub const HANDSHAKE_MS_MAX: u64 = 5_000;
 /// After its handshake, a connection that doesn't begin HTTP/2 within this is cut.
 pub const HTTP2_BEGIN_MS_MAX: u64 = 5_000;
+/// Bytes that a connection may bring without beginning a call before it stands back: it gets one
+/// small read in turn with all others then, however much lies there.
+pub const BYTES_IN_TURN: u64 = 64 << 10;
+/// Such a read.
+pub const TURN_BYTES: usize = 1 << 10;
 /// Bytes that a connection may bring without beginning a call; twice what its calls under way can.
 pub const BYTES_WITHOUT_CALL_MAX: u64 =
     2 * CALLS_PER_CONNECTION_MAX as u64 * MESSAGE_BYTES_MAX as u64;

@@ -1,6 +1,6 @@
 //! What the operating system must do for us: a disk barrier that is one, memory that is not
-//! swapped, memory that is wiped when it is given back, and no core files. This is the crate's only unsafe code; it must hold no policy and
-//! no data.
+//! swapped, memory that is wiped when it is given back, no core files, and whether a read waited
+//! for the disk. This is the crate's only unsafe code; it must hold no policy and no data.
 //!
 //! # The barrier
 //! The embedded engine ends every write with `sync_file_range`, which neither flushes the drive's
@@ -21,7 +21,7 @@
 
 // AUDIT: the reason for each unsafe block stands at the block: one system call on a descriptor that
 // is passed through unchanged; locking and unlocking address ranges that are never read or written
-// here; asking for the page size; and the allocator, which hands every request on to mimalloc and
+// here; asking for the page size, and for what a thread has used; and the allocator, which hands every request on to mimalloc and
 // writes zeros over memory that its owner has given back and nobody else has got yet.
 #![allow(unsafe_code)]
 
@@ -175,6 +175,27 @@ fn page_size() -> usize {
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     // It can't fail for a page size; 4096 locks too much rather than too little if it did.
     usize::try_from(size).unwrap_or(4096).max(1)
+}
+
+/// Blocks of 512 bytes that were read from a disk for this thread. What the system had in memory is
+/// not counted: where the number stands still, no read waited. 0 where the system doesn't say.
+#[cfg(target_os = "linux")]
+pub fn blocks_read() -> u64 {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the pointer is to a whole struct of that type, which the kernel fills.
+    let answer = unsafe { libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr()) };
+    if answer != 0 {
+        return 0;
+    }
+    // SAFETY: it is made of integers, and was zeroed before it was filled.
+    let usage = unsafe { usage.assume_init() };
+    u64::try_from(usage.ru_inblock).unwrap_or(0)
+}
+
+/// Nobody counts them for a thread.
+#[cfg(not(target_os = "linux"))]
+pub fn blocks_read() -> u64 {
+    0
 }
 
 /// [`lock_memory`] for what a value occupies itself, without what it points to.

@@ -8,9 +8,12 @@
 //!                                   readers look here first     once the journal's file is full
 //! ```
 
+mod ahead;
+pub(super) mod at_once;
 pub(super) mod guarded;
 pub(super) mod opening;
 
+use self::ahead::Ahead;
 use self::guarded::guarded;
 use self::opening::create;
 pub(crate) use self::opening::lock;
@@ -21,6 +24,7 @@ use super::{
     StoreError, WriteSet, space,
 };
 use crate::limits::{JOURNAL_BYTES_MAX, ROUND_MS_MAX, SCAN_ROWS_MAX, SPACE_RESERVE_BYTES};
+use crate::os;
 use std::borrow::Cow;
 use std::fs::File;
 use std::io;
@@ -96,7 +100,7 @@ pub trait Engine: Send + Sync + Sized + 'static {
     /// `Damaged`, `Io`, `Full`, or `NotSynced` when the engine's flush is none.
     fn open(directory: &Path, options: &EngineOptions) -> Result<Self, StoreError>;
 
-    /// The values under `keys`.
+    /// The values under `keys`; read by [`read_all`](at_once::read_all).
     ///
     /// # Errors
     /// `Damaged` or `Io`.
@@ -285,9 +289,12 @@ fn joined<E: Engine>(engine: &E, directory: &Path) -> Result<(JournalId, u64), S
 /// Brings rows into the engine, and with them how far it is.
 fn take_in<E: Engine>(engine: &E, rows: &Rows, id: JournalId, last: u64) -> Result<(), StoreError> {
     let own = [&id.0[..], &last.to_be_bytes()].concat();
-    let rows = rows
-        .iter()
-        .map(|(key, row)| (key.as_slice(), row.as_deref()));
+    let rows = Ahead::of(
+        engine,
+        rows.iter()
+            .map(|(key, row)| (key.as_slice(), row.as_deref())),
+        os::blocks_read,
+    );
     engine.take_in(rows.chain(std::iter::once((JOURNAL_KEY, Some(&own[..])))))
 }
 

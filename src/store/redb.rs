@@ -15,6 +15,7 @@
 //! - It may panic over a file that was changed: every call is caught.
 //! - An emptied or missing file is damage; it makes a new one in an empty directory only.
 
+use super::embedded::at_once::read_all;
 use super::embedded::guarded::{guarded, refused};
 use super::embedded::opening::show_the_disk;
 use super::embedded::{Embedded, Engine, EngineOptions};
@@ -101,12 +102,10 @@ impl Engine for Redb {
 
     fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
         let rows = self.rows()?;
-        keys.iter()
-            .map(|key| {
-                let value = rows.get(key.as_slice()).map_err(ours)?;
-                Ok(value.map(|value| value.value().to_vec()))
-            })
-            .collect()
+        read_all(keys, |key| {
+            let value = rows.get(key.as_slice()).map_err(ours)?;
+            Ok(value.map(|value| value.value().to_vec()))
+        })
     }
 
     fn last(&self, low: &[u8], high: Bound<&[u8]>) -> Result<Option<Row>, StoreError> {

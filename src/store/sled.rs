@@ -25,6 +25,7 @@ mod opening;
 
 use self::guard::{Watch, ours};
 use self::opening::{no_blobs, open_engine};
+use super::embedded::at_once::read_all;
 use super::embedded::{Embedded, Engine, EngineOptions};
 use super::{EngineKind, Key, Row, StoreError};
 use crate::os;
@@ -62,8 +63,10 @@ impl Engine for Sled {
     }
 
     fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        let get = |key: &Key| Ok(self.database.get(key)?.map(|value| value.to_vec()));
-        keys.iter().map(get).collect::<Result<_, _>>().map_err(ours)
+        read_all(keys, |key| {
+            let value = self.database.get(key).map_err(ours)?;
+            Ok(value.map(|value| value.to_vec()))
+        })
     }
 
     fn last(&self, low: &[u8], high: Bound<&[u8]>) -> Result<Option<Row>, StoreError> {
