@@ -5,6 +5,7 @@ use super::crowd::Place;
 use super::identity::PeerIdentity;
 use super::pulse::Pulse;
 use crate::clock::Timestamp;
+use crate::limits;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -82,6 +83,30 @@ pub struct Connection<S, I> {
 struct Idle {
     bytes: Arc<AtomicU64>,
     max: u64,
+    /// Whether the others had their turn since the last read.
+    stood_back: bool,
+}
+
+impl Idle {
+    /// Once much came without a call, lets all others that are ready run before each further read, and
+    /// says how many bytes that may bring: HTTP/2 takes in whatever lies there otherwise, thousands
+    /// of frames at a time.
+    fn stand_back(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+        if self.bytes.load(Ordering::Relaxed) < limits::BYTES_IN_TURN {
+            return Poll::Ready(usize::MAX);
+        }
+        if std::mem::replace(&mut self.stood_back, true) {
+            return Poll::Ready(limits::TURN_BYTES);
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// `bytes` more came; whether that is still within bounds.
+    fn read(&mut self, bytes: usize) -> bool {
+        self.stood_back = false;
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed) <= self.max
+    }
 }
 
 /// Waits for what every HTTP/2 client sends unasked.
@@ -144,7 +169,11 @@ impl<S, I> Connection<S, I> {
 
     /// Cuts it when more than `max` bytes came since `bytes` was set to 0.
     pub(super) fn with_idle_bytes(mut self, bytes: Arc<AtomicU64>, max: u64) -> Connection<S, I> {
-        self.idle = Some(Idle { bytes, max });
+        self.idle = Some(Idle {
+            bytes,
+            max,
+            stood_back: false,
+        });
         self
     }
 
@@ -187,23 +216,44 @@ impl<S: AsyncRead + Unpin, I: Unpin> AsyncRead for Connection<S, I> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.check(cx)?;
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        let bytes = buffer.filled().len() - before;
+        let most = match &mut self.idle {
+            Some(idle) => std::task::ready!(idle.stand_back(cx)),
+            None => usize::MAX,
+        };
+        let (read, bytes) = read_some(Pin::new(&mut self.stream), cx, buffer, most);
         if bytes > 0
             && let Some(beginning) = self.beginning.take()
         {
             self.beginning = beginning.read(bytes);
         }
         if bytes > 0
-            && let Some(idle) = &self.idle
-            && idle.bytes.fetch_add(bytes as u64, Ordering::Relaxed) > idle.max
+            && let Some(idle) = &mut self.idle
+            && !idle.read(bytes)
         {
             self.cut = None;
             return Poll::Ready(self.check(cx));
         }
         read
     }
+}
+
+/// Reads at most `most` bytes into `buffer`; what the stream says, and how many they were.
+fn read_some<S: AsyncRead>(
+    stream: Pin<&mut S>,
+    cx: &mut Context<'_>,
+    buffer: &mut ReadBuf<'_>,
+    most: usize,
+) -> (Poll<io::Result<()>>, usize) {
+    if most >= buffer.remaining() {
+        let before = buffer.filled().len();
+        let read = stream.poll_read(cx, buffer);
+        return (read, buffer.filled().len() - before);
+    }
+    let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
+    let read = stream.poll_read(cx, &mut part);
+    let bytes = part.filled().len();
+    buffer.advance(bytes);
+    (read, bytes)
 }
 
 impl<S: AsyncWrite + Unpin, I: Unpin> AsyncWrite for Connection<S, I> {
@@ -260,5 +310,35 @@ mod tests {
         assert!(!peer.trusted(Timestamp(6_000)));
         peer.withdraw();
         assert!(!peer.trusted(Timestamp(0)));
+    }
+
+    #[tokio::test]
+    async fn whoever_brings_much_without_a_call_is_read_in_turn_with_the_others() {
+        let bytes = vec![0; 4 * limits::BYTES_IN_TURN as usize];
+        let place = Place {
+            _among_all: Arc::new(tokio::sync::Semaphore::new(1))
+                .try_acquire_owned()
+                .unwrap(),
+            _of_address: None,
+            of_client: None,
+        };
+        let (beginning, _begins) = Beginning::watch();
+        let idle = Arc::new(AtomicU64::new(0));
+        let mut connection =
+            Connection::until(std::future::pending(), &bytes[..], (), beginning, place)
+                .with_idle_bytes(Arc::clone(&idle), u64::MAX);
+        let mut buffer = vec![0; limits::BYTES_IN_TURN as usize];
+        let mut read = || {
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            let mut buffer = ReadBuf::new(&mut buffer);
+            let read = Pin::new(&mut connection).poll_read(&mut cx, &mut buffer);
+            read.is_ready().then_some(buffer.filled().len())
+        };
+        let all = Some(limits::BYTES_IN_TURN as usize);
+        let few = Some(limits::TURN_BYTES);
+        assert_eq!(read(), all);
+        assert_eq!([read(), read(), read(), read()], [None, few, None, few]);
+        idle.store(0, Ordering::Relaxed);
+        assert_eq!(read(), all, "a call began");
     }
 }

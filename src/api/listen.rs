@@ -6,6 +6,7 @@
 use super::connection::{Beginning, Connection, PeerInfo, TlsConnection};
 use super::crowd::{ClientKey, Crowd, Place};
 use super::refusal::{Refusal, RefusedHandshakes};
+use super::strangers::Strangers;
 use super::tls::{ALPN_H2, Tls, Trust};
 use crate::clock::Clock;
 use crate::{limits, os};
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -108,6 +110,7 @@ pub(super) struct Doorkeeper {
 pub struct Incoming<C> {
     ready: mpsc::Receiver<C>,
     _accepting: JoinSet<()>,
+    _strangers: Option<Strangers>,
 }
 
 impl<C> Stream for Incoming<C> {
@@ -119,14 +122,28 @@ impl<C> Stream for Incoming<C> {
 }
 
 /// Accepts connections with mutual TLS.
-pub(super) fn accept_tls(listener: TcpListener, door: Arc<Doorkeeper>) -> Incoming<TlsConnection> {
+///
+/// # Errors
+/// When there are no threads for handshakes.
+pub(super) fn accept_tls(
+    listener: TcpListener,
+    door: Arc<Doorkeeper>,
+) -> std::io::Result<Incoming<TlsConnection>> {
     let (ready, incoming) = mpsc::channel(limits::CONNECTIONS_READY_MAX);
+    let strangers = Strangers::new()?;
     let mut accepting = JoinSet::new();
-    accepting.spawn(accept_loop(listener, door, ready));
-    Incoming {
+    // Accepted here, so that what a connection brings later is noticed by this runtime.
+    accepting.spawn(accept_loop(
+        listener,
+        door,
+        ready,
+        strangers.handle().clone(),
+    ));
+    Ok(Incoming {
         ready: incoming,
         _accepting: accepting,
-    }
+        _strangers: Some(strangers),
+    })
 }
 
 /// Accepts plaintext connections, for health probes on loopback only.
@@ -165,6 +182,7 @@ pub(super) fn accept_plain(
     Incoming {
         ready: incoming,
         _accepting: accepting,
+        _strangers: None,
     }
 }
 
@@ -172,6 +190,7 @@ async fn accept_loop(
     listener: TcpListener,
     door: Arc<Doorkeeper>,
     ready: mpsc::Sender<TlsConnection>,
+    strangers: Handle,
 ) {
     let places = Arc::new(Semaphore::new(door.bounds.connections_max));
     let turns = Arc::new(Semaphore::new(door.bounds.handshakes_max));
@@ -203,8 +222,9 @@ async fn accept_loop(
             of_client: None,
         };
         let (door, ready, clients) = (door.clone(), ready.clone(), clients.clone());
-        handshakes.spawn(async move {
-            match door.let_in(stream, address, place, &clients).await {
+        let calls = Handle::current();
+        let handshake = async move {
+            match door.let_in(stream, address, place, &clients, &calls).await {
                 Ok(connection) => {
                     drop((turn, greeting));
                     // An error means that the server is gone, and the connection with it.
@@ -212,7 +232,8 @@ async fn accept_loop(
                 }
                 Err(refusal) => door.refused.record(address.ip(), refusal),
             }
-        });
+        };
+        handshakes.spawn_on(handshake, &strangers);
     }
 }
 
@@ -237,6 +258,7 @@ impl Doorkeeper {
         address: SocketAddr,
         mut place: Place,
         clients: &Arc<Crowd<ClientKey>>,
+        calls: &Handle,
     ) -> Result<TlsConnection, Refusal> {
         // Watched from before the handshake, so that no reload falls between the two.
         let mut trust = self.tls.watch();
@@ -282,6 +304,8 @@ impl Doorkeeper {
             }
         };
         let idle = peer.pulse.idle_bytes.clone();
+        // What watches over it runs where its calls do.
+        let _calls = calls.enter();
         Ok(Connection::until(end, stream, peer, beginning, place)
             .with_idle_bytes(idle, self.bounds.bytes_without_call))
     }

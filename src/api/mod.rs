@@ -28,6 +28,7 @@ pub mod server;
 pub mod services;
 pub mod sites;
 pub mod status;
+mod strangers;
 pub mod tls;
 pub mod uk_modulus;
 pub mod violations;

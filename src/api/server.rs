@@ -65,6 +65,9 @@ pub enum ServeError {
     /// The listener's address can't be read.
     #[error("a listener has no address: {0}")]
     Listener(std::io::Error),
+    /// There are no threads for handshakes.
+    #[error("threads for handshakes can't be started: {0}")]
+    Threads(std::io::Error),
     /// The descriptor set is not usable for reflection.
     #[error("reflection can't be set up: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -128,7 +131,8 @@ pub async fn serve(
             refused,
             cut_all,
         }),
-    );
+    )
+    .map_err(ServeError::Threads)?;
     let server = http2()
         .max_connection_age(bounds.connection_age)
         .layer(PulseLayer::new(clock.clone()))
