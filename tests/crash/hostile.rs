@@ -16,9 +16,10 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 /// Clients that call as they should.
@@ -31,6 +32,21 @@ const DESCRIBE: &str = "/payvault.v1.VaultService/DescribeToken";
 const CHECKPOINT: &str = "/payvault.v1.LedgerService/GetCheckpoint";
 const EXPORT: &str = "/payvault.v1.LedgerService/ExportLog";
 const ENHANCE_YOUR_CALM: u32 = 11;
+
+/// Those who mean harm have threads of their own, which get what the others leave over of the
+/// clients' cores: how long an honest call takes is to say something of the vault.
+static HOSTILE: LazyLock<Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("hostile")
+        .on_thread_start(|| {
+            // Of this thread alone, on Linux.
+            let _ = rustix::process::nice(19);
+        })
+        .enable_all()
+        .build()
+        .expect("a runtime")
+});
 
 /// Where and as whom harm is done.
 #[derive(Clone)]
@@ -72,11 +88,12 @@ async fn whoever_floods_the_others_are_served_and_the_server_lets_go() {
         for (name, count, from, hostile) in holders() {
             for number in 0..count {
                 let (target, from) = (target.clone(), [127, 0, from, 1 + number as u8 % 8]);
-                held.spawn(async move {
+                let holding = async move {
                     let began = Instant::now();
                     let saw = hostile(target, from).await;
                     (name, saw, began.elapsed())
-                });
+                };
+                held.spawn_on(holding, HOSTILE.handle());
             }
         }
         let _ = honest
@@ -86,7 +103,8 @@ async fn whoever_floods_the_others_are_served_and_the_server_lets_go() {
             let stop = Arc::new(AtomicBool::new(false));
             let mut flooding = JoinSet::new();
             for number in 0..count {
-                flooding.spawn(flood(target.clone(), number, Arc::clone(&stop)));
+                let one = flood(target.clone(), number, Arc::clone(&stop));
+                flooding.spawn_on(one, HOSTILE.handle());
             }
             honest.during(name, after(seconds), Some(quiet)).await;
             stop.store(true, Ordering::SeqCst);
