@@ -100,7 +100,7 @@ pub trait Engine: Send + Sync + Sized + 'static {
     /// `Damaged`, `Io`, `Full`, or `NotSynced` when the engine's flush is none.
     fn open(directory: &Path, options: &EngineOptions) -> Result<Self, StoreError>;
 
-    /// The values under `keys`; read by [`read_all`](at_once::read_all).
+    /// The values under `keys`, several read at once where they come from the disk (`at_once`).
     ///
     /// # Errors
     /// `Damaged` or `Io`.
