@@ -124,7 +124,10 @@ fn no_acknowledged_token_is_lost_by_a_power_cut(engine: EngineKind) {
         let mut told = 0;
         for _ in 0..LIVES_OF_A_STORE.min(cuts - done) {
             let seed = seeds.next();
-            let cut = Cut::at(1 + seed % cut_at_max(engine), seed);
+            // The more callers at once, the fewer writes: they share rounds.
+            let most = cut_at_max(engine);
+            let writes = (8 * most / whole_vault::clients(seed)).clamp(2 * OPENING_WRITES, most);
+            let cut = Cut::at(1 + seed % writes, seed);
             let life = Life::of("vault", &place, seed, ROUNDS_OF_A_LIFE * 2);
             let lived = life.live(cutter, Some(&cut));
             assert!(
