@@ -43,6 +43,17 @@ pub enum LoadError {
     Stopped,
 }
 
+/// How a run ends of which `failed` calls were not answered with success.
+///
+/// # Errors
+/// When there were some, and they aren't allowed.
+pub fn end(failed: u64, allowed: bool) -> Result<(), LoadError> {
+    if failed == 0 || allowed {
+        return Ok(());
+    }
+    Err(LoadError::Errors(failed))
+}
+
 impl LoadError {
     /// For `map_err` on what the operating system does with a file.
     pub fn file(path: &Path) -> impl FnOnce(std::io::Error) -> LoadError {

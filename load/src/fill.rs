@@ -5,7 +5,7 @@ use crate::caller::{Caller, Target};
 use crate::children::{self, Server};
 use crate::dice::Dice;
 use crate::drive::{Load, drive};
-use crate::failure::LoadError;
+use crate::failure::{self, LoadError};
 use crate::machine::{self, Machine};
 use crate::prepare::{self, CALLERS, CONNECTIONS};
 use crate::report::{Latency, write_json};
@@ -229,10 +229,7 @@ pub async fn fill(args: FillArgs) -> Result<(), LoadError> {
         .iter()
         .map(|step| of(&step.redeem) + step.restart.as_ref().map_or(0, |r| of(&r.redeem)))
         .sum();
-    match failed {
-        failed if failed > 0 && !args.allow_errors => Err(LoadError::Errors(failed)),
-        _ => Ok(()),
-    }
+    failure::end(failed, args.allow_errors)
 }
 
 fn resident(pid: u32) -> u64 {

@@ -4,7 +4,7 @@ use crate::caller::Target;
 use crate::children::{self, Cores, VaultSettings};
 use crate::drive::{Load, Measured, drive};
 use crate::exporting;
-use crate::failure::LoadError;
+use crate::failure::{self, LoadError};
 use crate::machine::{self, Machine};
 use crate::mix::{Mix, Op};
 use crate::prepare;
@@ -270,10 +270,7 @@ pub async fn run(args: RunArgs) -> Result<(), LoadError> {
     if let Some(server) = vault_server {
         server.stop()?;
     }
-    match report.failed() {
-        failed if failed > 0 && !args.allow_errors => Err(LoadError::Errors(failed)),
-        _ => Ok(()),
-    }
+    failure::end(report.failed(), args.allow_errors)
 }
 
 /// One load.
