@@ -120,6 +120,7 @@ pub fn reseal(args: ResealArgs, output: Output) -> Result<(), CliError> {
         .new_seal
         .new_seal(args.to, &new_config, clock.now(), output, passphrase)?;
     let unsealers = unsealers(&args, &new_config, clock.now())?;
+    let uris: Vec<String> = unsealers.iter().flatten().map(|u| u.uri.clone()).collect();
     let vault = vault::open(&house, &root).map_err(CliError::Start)?;
     drop(root);
     let mut delivered = false;
@@ -146,6 +147,9 @@ pub fn reseal(args: ResealArgs, output: Output) -> Result<(), CliError> {
     if args.to == SealKind::Custodians {
         document["custodians"] = args.new_seal.custodians.document();
     }
+    if !uris.is_empty() {
+        document["unsealers"] = uris.clone().into();
+    }
     output.result(&document, |out| {
         writeln!(
             out,
@@ -154,9 +158,8 @@ pub fn reseal(args: ResealArgs, output: Output) -> Result<(), CliError> {
             old.kind().as_str()
         )?;
         args.new_seal.words(args.to, out)?;
-        if !args.unsealers.is_empty() {
-            let count = args.unsealers.len();
-            writeln!(out, "certificates that may unseal: the {count} that were given")?;
+        for uri in &uris {
+            writeln!(out, "may unseal: {uri}")?;
         }
         if old.kind() == SealKind::Pkcs11 {
             writeln!(

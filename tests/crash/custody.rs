@@ -197,7 +197,9 @@ fn custodians_open_what_they_were_dealt_and_a_reseal_changes_who() {
     let to_passphrase = "keys reseal --to passphrase --new-passphrase-file passphrase";
     let stranger = format!("{to_passphrase} --unsealer ca.pem");
     home.refused(&stranger, &both, 2, "ca.pem");
-    home.done(&format!("{to_passphrase} --unsealer dov.pem"), &both);
+    let resealed = home.done(&format!("{to_passphrase} --unsealer dov.pem"), &both);
+    let told = serde_json::json!(unsealers());
+    assert_eq!(resealed["unsealers"], told, "it says whom");
     let [only] = &unsealers()[..] else {
         panic!("{:?}", unsealers());
     };
