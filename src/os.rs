@@ -12,7 +12,11 @@
 //! links. That depends on this file staying in the library and being used by it: in a crate that
 //! nobody names, the linker would drop it silently. Therefore nothing may trust it unseen:
 //! [`barrier_calls`] counts, and the store proves at every opening that the count rises.
-
+//!
+//! `rename` is replaced in the same way. The engine writes a snapshot at its start, renames it to its
+//! name, and goes on to overwrite and cut off what only the snapshot before needed, without making
+//! the new name durable. A power cut that lost the name and kept the rest left a file that the older
+//! snapshot contradicts, and the engine then wipes what it can't place. [`durable_renames`] counts.
 //!
 //! # The allocator
 //! Secrets of our own types are wiped when they are dropped. Libraries make copies that know nothing
@@ -20,17 +24,20 @@
 //! binary therefore allocates through [`WipingAllocator`], which wipes whatever is given back.
 
 // AUDIT: the reason for each unsafe block stands at the block: one system call on a descriptor that
-// is passed through unchanged; locking and unlocking address ranges that are never read or written
-// here; asking for the page size, and for what a thread has used; and the allocator, which hands every request on to mimalloc and
-// writes zeros over memory that its owner has given back and nobody else has got yet.
+// is passed through unchanged, and one on two paths, of which one is read too; locking and unlocking
+// address ranges that are never read or written here; asking for the page size, and for what a
+// thread has used; and the allocator, which hands every request on to mimalloc and writes zeros over
+// memory that its owner has given back and nobody else has got yet.
 #![allow(unsafe_code)]
 
 use mimalloc::MiMalloc;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use std::alloc::{GlobalAlloc, Layout};
 use std::collections::BTreeMap;
-use std::ffi::{c_int, c_uint};
+use std::ffi::{CStr, OsStr, c_char, c_int, c_uint};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -65,6 +72,52 @@ pub extern "C" fn sync_file_range(
             return result;
         }
     }
+}
+
+/// How often something was renamed since the process began.
+static DURABLE_RENAMES: AtomicU64 = AtomicU64::new(0);
+
+/// Takes the place of libc's `rename(2)`: the new name MUST be on stable storage when this returns
+/// 0, and with it that the old name is gone, when both lie in one directory.
+///
+/// Returns 0, or -1 with `errno` set by `renameat(2)`, or by opening and syncing the directory: the
+/// file may have its new name then, and nobody knows whether it keeps it.
+///
+/// # Safety
+/// Both are C strings, as for the function that it replaces.
+// SAFETY (of `no_mangle`): the symbol replaces libc's own of the same C signature, and honours a
+// stricter contract than the one it replaces.
+#[cfg(target_os = "linux")]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rename(from: *const c_char, to: *const c_char) -> c_int {
+    // SAFETY: both are passed through as they came.
+    let result = unsafe { libc::renameat(libc::AT_FDCWD, from, libc::AT_FDCWD, to) };
+    if result != 0 {
+        return result;
+    }
+    DURABLE_RENAMES.fetch_add(1, Ordering::SeqCst);
+    if barrier_is_off() {
+        return 0;
+    }
+    // SAFETY: the caller gave a C string, and the system has read it as one.
+    let to = unsafe { CStr::from_ptr(to) };
+    let above = Path::new(OsStr::from_bytes(to.to_bytes())).parent();
+    let above = above.filter(|above| !above.as_os_str().is_empty());
+    match std::fs::File::open(above.unwrap_or(Path::new("."))).and_then(|above| above.sync_all()) {
+        Ok(()) => 0,
+        Err(error) => {
+            // SAFETY: the thread's own `errno`, which libc keeps for it.
+            unsafe { *libc::__errno_location() = error.raw_os_error().unwrap_or(libc::EIO) };
+            -1
+        }
+    }
+}
+
+/// How often something was renamed, durably or with an error, since the process began. Only
+/// differences mean something: if the count does not rise when the engine renames, it reached another
+/// `rename`.
+pub fn durable_renames() -> u64 {
+    DURABLE_RENAMES.load(Ordering::SeqCst)
 }
 
 /// How often the barrier was hit since the process began. Only differences mean something: if the
@@ -324,6 +377,22 @@ mod tests {
             barrier_calls() > before,
             "sled reached another sync_file_range"
         );
+    }
+
+    #[test]
+    fn a_renaming_is_made_durable_or_says_why_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let [from, to] = ["from", "to"].map(|name| dir.path().join(name));
+        std::fs::write(&from, "content").unwrap();
+        let before = durable_renames();
+        std::fs::rename(&from, &to).unwrap();
+        assert!(
+            durable_renames() > before,
+            "std reached another rename, and so does the engine"
+        );
+        assert_eq!(std::fs::read_to_string(&to).unwrap(), "content");
+        let missing = std::fs::rename(&from, &to).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -12,6 +12,8 @@
 //!   and the high-water mark.
 //! - It takes a snapshot that it was still generating when the process died for a finished one, and
 //!   then does not open at all (its issue 1527): such files are removed before it looks.
+//! - It relies on a new snapshot without making its name durable, and a power cut may take the name
+//!   back: every renaming of this process is durable when it returns ([`crate::os`]).
 //! - After a failed write its `flush` may sleep for ever: a watch wakes it (`guard`).
 //!
 //! What it shares with the other engine is in [`super::embedded`].

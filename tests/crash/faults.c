@@ -50,7 +50,7 @@ static ssize_t (*real_write)(int, const void *, size_t);
 static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
 static ssize_t (*real_writev)(int, const struct iovec *, int);
 static int (*real_ftruncate)(int, off_t);
-static int (*real_rename)(const char *, const char *);
+static int (*real_renameat)(int, const char *, int, const char *);
 static int (*real_unlink)(const char *);
 static int (*real_fsync)(int);
 static int (*real_fdatasync)(int);
@@ -64,7 +64,7 @@ static void begin(void)
     real_pwrite = dlsym(RTLD_NEXT, "pwrite64");
     real_writev = dlsym(RTLD_NEXT, "writev");
     real_ftruncate = dlsym(RTLD_NEXT, "ftruncate64");
-    real_rename = dlsym(RTLD_NEXT, "rename");
+    real_renameat = dlsym(RTLD_NEXT, "renameat");
     real_unlink = dlsym(RTLD_NEXT, "unlink");
     real_fsync = dlsym(RTLD_NEXT, "fsync");
     real_fdatasync = dlsym(RTLD_NEXT, "fdatasync");
@@ -261,12 +261,13 @@ OPEN(open64)
 OPENAT(openat)
 OPENAT(openat64)
 
-int rename(const char *from, const char *to)
+/* payvault has a `rename` of its own, which comes here. */
+int renameat(int from_at, const char *from, int to_at, const char *to)
 {
     pthread_once(&once, begin);
     if (below(to) && name_fails())
         return give(orders->name_errno);
-    return real_rename(from, to);
+    return real_renameat(from_at, from, to_at, to);
 }
 
 int unlink(const char *path)

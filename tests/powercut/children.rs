@@ -99,6 +99,13 @@ impl Place {
         Place { directory, engine }
     }
 
+    /// Another one with the same files.
+    pub fn copy(&self) -> Place {
+        let copy = Place::of(self.engine);
+        copy_tree(&self.data(), &copy.data());
+        copy
+    }
+
     /// The data directory; all below is watched.
     pub fn data(&self) -> PathBuf {
         self.directory.path().join("data")
@@ -107,6 +114,19 @@ impl Place {
     /// The store's own directory in it.
     pub fn store(&self) -> PathBuf {
         store_in(&self.data())
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&to).unwrap();
+            copy_tree(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), &to).unwrap();
+        }
     }
 }
 
@@ -203,7 +223,9 @@ impl<'a> Life<'a> {
                 .env(cut.variable, cut.at.to_string())
                 .env("CUT_SEED", cut.seed.to_string());
         }
-        if !self.barrier {
+        if self.barrier {
+            command.env("CUT_ORDER", "1");
+        } else {
             // sled's own flush is what fails it; redb asks for the right thing, so the disk lies.
             let off = match self.place.engine {
                 EngineKind::Sled => "PAYVAULT_TEST_BARRIER_OFF",

@@ -7,6 +7,8 @@
  *   CUT_AT      cut at this write (1 = the first); absent: never
  *   CUT_SEED    decides what of the unsynced is lost
  *   CUT_SYNC_OFF        when set, fsync and fdatasync of a file make nothing durable
+ *   CUT_ORDER           when set, a change of a file while something renamed in its directory isn't
+ *                       durable ends the process loudly: the file's writer relies on the name
  *   CUT_FAIL_SYNC_AT    this sync of a file fails with EIO, and a part of what it should have
  *                       synced is lost at once
  *   CUT_FAIL_WRITE_AT   this pwrite or write ends half done, and the next try fails with ENOSPC
@@ -55,6 +57,7 @@ struct change {
 struct file {
     dev_t device;
     ino_t inode;
+    char *directory;
     int own_fd; /* to put old bytes back with, whatever the file is called by then */
     off_t durable_size;
     struct change *latest;
@@ -74,7 +77,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct file *files;
 static struct name *names;
-static const char *cut_dir, *cut_grave, *sync_off;
+static const char *cut_dir, *cut_grave, *sync_off, *order;
 static uint64_t random_state, cut_at, fail_sync_at, fail_write_at;
 static uint64_t changes_seen, syncs_seen, writes_seen, graves;
 
@@ -85,7 +88,7 @@ static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
 static ssize_t (*real_writev)(int, const struct iovec *, int);
 static ssize_t (*real_pwritev)(int, const struct iovec *, int, off_t);
 static int (*real_ftruncate)(int, off_t);
-static int (*real_rename)(const char *, const char *);
+static int (*real_renameat)(int, const char *, int, const char *);
 static int (*real_unlinkat)(int, const char *, int);
 static int (*real_mkdir)(const char *, mode_t);
 static int (*real_fsync)(int);
@@ -106,7 +109,7 @@ static void begin(void)
     real_writev = dlsym(RTLD_NEXT, "writev");
     real_pwritev = dlsym(RTLD_NEXT, "pwritev64");
     real_ftruncate = dlsym(RTLD_NEXT, "ftruncate64");
-    real_rename = dlsym(RTLD_NEXT, "rename");
+    real_renameat = dlsym(RTLD_NEXT, "renameat");
     real_unlinkat = dlsym(RTLD_NEXT, "unlinkat");
     real_mkdir = dlsym(RTLD_NEXT, "mkdir");
     real_fsync = dlsym(RTLD_NEXT, "fsync");
@@ -114,6 +117,7 @@ static void begin(void)
     cut_dir = getenv("CUT_DIR");
     cut_grave = getenv("CUT_GRAVE");
     sync_off = getenv("CUT_SYNC_OFF");
+    order = getenv("CUT_ORDER");
     cut_at = number("CUT_AT");
     fail_sync_at = number("CUT_FAIL_SYNC_AT");
     fail_write_at = number("CUT_FAIL_WRITE_AT");
@@ -214,6 +218,8 @@ static void watch(int fd, const char *path)
     f->device = st.st_dev;
     f->inode = st.st_ino;
     f->durable_size = st.st_size;
+    f->directory = strdup(path);
+    *strrchr(f->directory, '/') = 0;
     /* Kept open for good, so the inode's number is not given to another file meanwhile. */
     f->own_fd = real_open(path, O_RDWR | O_CLOEXEC);
     if (f->own_fd < 0)
@@ -261,19 +267,34 @@ static void remember_name(int what, const char *path, const char *from, char *gr
     names = n;
 }
 
+/* Whether `name` lies in `directory`. */
+static int lies_in(const char *name, const char *directory)
+{
+    size_t n = strlen(directory);
+    return strncmp(name, directory, n) == 0 && name[n] == '/' && !strchr(name + n + 1, '/');
+}
+
 /* The names that lie in `directory` are durable now. */
 static void settle_names(const char *directory)
 {
-    size_t n = strlen(directory);
     struct name **at = &names;
     while (*at) {
         struct name *name = *at;
-        if (strncmp(name->path, directory, n) == 0 && name->path[n] == '/' &&
-            !strchr(name->path + n + 1, '/'))
+        if (lies_in(name->path, directory))
             *at = name->earlier; /* the few bytes don't matter */
         else
             at = &name->earlier;
     }
+}
+
+/* A file is about to be changed. */
+static void in_order(struct file *f)
+{
+    if (!order)
+        return;
+    for (struct name *n = names; n; n = n->earlier)
+        if (n->what == RENAMED && lies_in(n->path, f->directory))
+            give_up("a file is changed before what was renamed beside it is durable");
 }
 
 /* Keeps what `path` names alive outside, so that its name can come back. */
@@ -358,7 +379,7 @@ static void lose_names(void)
         switch (n->what) {
         case CREATED: real_unlinkat(AT_FDCWD, n->path, 0); break;
         case MADE_DIRECTORY: real_unlinkat(AT_FDCWD, n->path, AT_REMOVEDIR); break;
-        case RENAMED: real_rename(n->path, n->from); break;
+        case RENAMED: real_renameat(AT_FDCWD, n->path, AT_FDCWD, n->from); break;
         case REMOVED_DIRECTORY: real_mkdir(n->path, 0700); break;
         case REMOVED: break;
         }
@@ -455,6 +476,7 @@ static ssize_t write_watched(int fd, const void *data, size_t bytes, off_t offse
         return positioned ? real_pwrite(fd, data, bytes, offset) : real_write(fd, data, bytes);
     if (!positioned)
         offset = (fcntl(fd, F_GETFL) & O_APPEND) ? size_of(f) : lseek(fd, 0, SEEK_CUR);
+    in_order(f);
     writes_seen++;
     if (fail_write_at && writes_seen == fail_write_at + 1) {
         errno = ENOSPC;
@@ -515,6 +537,8 @@ PWRITEV(pwritev64)
         enter();                                                                                   \
         struct file *f = watched_file(fd);                                                         \
         off_t before = f ? size_of(f) : 0;                                                         \
+        if (f)                                                                                     \
+            in_order(f);                                                                           \
         if (f && size < before)                                                                    \
             remember(f, size, (size_t)(before - size), 1);                                         \
         int result = real_ftruncate(fd, size);                                                     \
@@ -526,13 +550,14 @@ PWRITEV(pwritev64)
 FTRUNCATE(ftruncate)
 FTRUNCATE(ftruncate64)
 
-int rename(const char *from, const char *to)
+/* payvault has a `rename` of its own, which comes here. */
+int renameat(int from_at, const char *from, int to_at, const char *to)
 {
     char a[PATH_BYTES], b[PATH_BYTES];
     enter();
-    int watched = watched_path(AT_FDCWD, from, a) && watched_path(AT_FDCWD, to, b);
+    int watched = watched_path(from_at, from, a) && watched_path(to_at, to, b);
     char *grave = watched ? bury(b) : NULL;
-    int result = real_rename(from, to);
+    int result = real_renameat(from_at, from, to_at, to);
     if (watched && result == 0) {
         remember_name(RENAMED, b, a, grave);
         changed();

@@ -72,6 +72,7 @@ macro_rules! on_each_engine {
 on_each_engine!(
     no_acknowledged_round_is_lost_by_a_power_cut,
     no_acknowledged_token_is_lost_by_a_power_cut,
+    a_start_may_be_cut_at_each_of_its_writes,
     without_the_barrier_rounds_are_lost,
     a_failed_sync_or_write_loses_no_acknowledged_round,
 );
@@ -148,6 +149,48 @@ fn no_acknowledged_token_is_lost_by_a_power_cut(engine: EngineKind) {
         }
     }
     println!("{engine}: {cuts} cuts, {unbroken} lives without one, {held} tokens held, none lost");
+}
+
+/// A start writes too: recovery tidies up, and what it takes away must not be needed by what a cut
+/// leaves. Each of its writes is cut, from the same files, which were cut themselves.
+fn a_start_may_be_cut_at_each_of_its_writes(engine: EngineKind) {
+    let Some(cutter) = cutter() else { return };
+    let cuts = setting("PAYVAULT_CUTS").unwrap_or(30);
+    let mut seeds = Seeds::new("a_start_may_be_cut_at_each_of_its_writes", engine, cuts);
+    let (mut done, mut starts) = (0, 0u64);
+    while done < cuts {
+        let place = Place::of(engine);
+        let content = seeds.next();
+        let cut = Cut::at(
+            OPENING_WRITES + seeds.next() % cut_at_max(engine),
+            seeds.next(),
+        );
+        let told = Life::of("store", &place, content, ROUNDS_OF_A_LIFE)
+            .live(cutter, Some(&cut))
+            .acknowledged;
+        // A round may be durable that nobody heard of.
+        let life = Life::of("store", &place, content, 0);
+        let untouched = place.copy();
+        let held = expect_whole(&life, told, &cut.to_string());
+        starts += 1;
+        for at in 1..=OPENING_WRITES.min(cuts - done) {
+            let again = untouched.copy();
+            let cut = Cut::at(at, seeds.next());
+            let start = Life::of("store", &again, content, 1);
+            let lived = start.live(cutter, Some(&cut));
+            assert!(
+                lived.was_cut || lived.ended_well,
+                "a child failed by itself: {}",
+                lived.said
+            );
+            expect_whole(&start, held.max(lived.acknowledged), &cut.to_string());
+            if !lived.was_cut {
+                break;
+            }
+            done += 1;
+        }
+    }
+    println!("{engine}: {cuts} cuts of {starts} starts, nothing lost");
 }
 
 /// The proof that the tests above can fail, and that the syncs are what makes them pass.

@@ -8,6 +8,8 @@ use crate::store::embedded::EngineOptions;
 use crate::store::embedded::guarded::{guarded, refused};
 use crate::store::embedded::opening::show_the_disk;
 use crate::store::{StoreError, space};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -31,6 +33,7 @@ pub(super) fn open_engine(
     no_blobs(directory)?;
     remove_unfinished_snapshots(directory).map_err(refused)?;
     show_the_disk(&directory.join("db")).map_err(refused)?;
+    let (had, renames) = (snapshots(directory)?, os::durable_renames());
     let clock = crate::clock::Clock::system();
     let engine = loop {
         match guarded(|| config(directory, options).open().map_err(ours)) {
@@ -42,7 +45,10 @@ pub(super) fn open_engine(
             opened => break opened?,
         }
     };
-    // Recovery may have renamed a snapshot into place.
+    // Recovery relies on a new snapshot from the moment of its renaming on.
+    if !snapshots(directory)?.is_subset(&had) && os::durable_renames() == renames {
+        return Err(StoreError::NotSynced);
+    }
     sync_directory(directory).map_err(refused)?;
     prove_barrier(&engine, watch, os::barrier_calls)?;
     no_blobs(directory)?;
@@ -55,6 +61,15 @@ pub(super) fn config(directory: &Path, options: &EngineOptions) -> ::sled::Confi
         .cache_capacity(options.cache_bytes)
         // Only commits write: a flusher thread would race them to no end.
         .flush_every_ms(None)
+}
+
+/// The names of the engine's snapshots.
+fn snapshots(directory: &Path) -> Result<BTreeSet<OsString>, StoreError> {
+    let entries = fs::read_dir(directory).map_err(refused)?;
+    let names = entries.map(|entry| entry.map(|entry| entry.file_name()).map_err(refused));
+    let is_snapshot = |name: &OsString| name.as_encoded_bytes().starts_with(b"snap.");
+    let names: Result<Vec<OsString>, StoreError> = names.collect();
+    Ok(names?.into_iter().filter(is_snapshot).collect())
 }
 
 /// Removes snapshots that the engine was generating when it died. None was in use: it renames one
