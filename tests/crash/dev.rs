@@ -55,6 +55,27 @@ pub fn with_session<T>(message: T, session: &str) -> Request<T> {
     request
 }
 
+/// The CA that vouches for the vault over `dir`.
+pub fn roots(dir: &Path) -> rustls::RootCertStore {
+    use rustls::pki_types::pem::PemObject;
+    let pem = std::fs::read(dir.join("ca.pem")).expect("PEM");
+    let certificate = rustls::pki_types::CertificateDer::from_pem_slice(&pem).expect("PEM");
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate).expect("a CA");
+    roots
+}
+
+/// TLS as `who` to the vault over `dir`.
+pub fn tls(dir: &Path, who: &str) -> rustls::ClientConfig {
+    let read = |name: String| std::fs::read_to_string(dir.join(name)).expect("PEM");
+    client_config(
+        &read("ca.pem".to_owned()),
+        &read(format!("{who}.pem")),
+        &read(format!("{who}.key.pem")),
+    )
+    .expect("TLS")
+}
+
 /// What is run: `PAYVAULT_BINARY` when something is to be measured, as an optimised build.
 fn binary() -> OsString {
     std::env::var_os("PAYVAULT_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_payvault").into())
@@ -257,25 +278,9 @@ impl Dev {
         (of("VmRSS:"), of("VmHWM:"))
     }
 
-    /// The CA that vouches for it.
-    pub fn roots(&self) -> rustls::RootCertStore {
-        use rustls::pki_types::pem::PemObject;
-        let pem = std::fs::read(self.dir.join("ca.pem")).expect("PEM");
-        let certificate = rustls::pki_types::CertificateDer::from_pem_slice(&pem).expect("PEM");
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(certificate).expect("a CA");
-        roots
-    }
-
     /// TLS as `who`.
     pub fn tls(&self, who: &str) -> rustls::ClientConfig {
-        let read = |name: String| std::fs::read_to_string(self.dir.join(name)).expect("PEM");
-        client_config(
-            &read("ca.pem".to_owned()),
-            &read(format!("{who}.pem")),
-            &read(format!("{who}.key.pem")),
-        )
-        .expect("TLS")
+        tls(&self.dir, who)
     }
 
     pub fn clone_clients(&self) -> Clients {

@@ -2,24 +2,28 @@
 //! answered throughout, memory stays within what the limits' names allow, and the server lets go of
 //! the others.
 //!
+//! Who floods has a process of its own, with the least share of its cores (`floods`): how long an
+//! honest call takes is to say something of the vault.
+//!
 //! The aim is a p99 of at most three times the quiet one (printed). Only that nobody is starved is
 //! asserted: on a machine that does other things too, figures say little.
 
-use crate::dev::{Clients, Dev, request_id};
+use crate::dev::{self, Clients, Dev};
 use crate::disk::log_of;
+use crate::floods::{self, Flooding};
 use crate::size::{Rounds, until};
-use crate::wire::{self, END_HEADERS, END_STREAM, Wire, after, fields, frame};
+use crate::wire::{self, DESCRIBE, END_HEADERS, END_STREAM, Wire, after, fields, frame};
 use crate::{Told, step};
 use payvault::api::proto as pb;
 use payvault::limits;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 /// Clients that call as they should.
@@ -28,40 +32,38 @@ const HONEST: usize = 4;
 const CALL_MAX: Duration = Duration::from_secs(5);
 /// How long each flood goes on; `PAYVAULT_FLOOD_SECONDS` for figures.
 const FLOOD_SECONDS: u64 = 1;
-const DESCRIBE: &str = "/payvault.v1.VaultService/DescribeToken";
 const CHECKPOINT: &str = "/payvault.v1.LedgerService/GetCheckpoint";
 const EXPORT: &str = "/payvault.v1.LedgerService/ExportLog";
-const ENHANCE_YOUR_CALM: u32 = 11;
-
-/// Those who mean harm have threads of their own, which get what the others leave over of the
-/// clients' cores: how long an honest call takes is to say something of the vault.
-static HOSTILE: LazyLock<Runtime> = LazyLock::new(|| {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("hostile")
-        .on_thread_start(|| {
-            // Of this thread alone, on Linux.
-            let _ = rustix::process::nice(19);
-        })
-        .enable_all()
-        .build()
-        .expect("a runtime")
-});
 
 /// Where and as whom harm is done.
 #[derive(Clone)]
-struct Target {
-    to: SocketAddr,
-    processor: Arc<rustls::ClientConfig>,
+pub struct Target {
+    pub to: SocketAddr,
+    pub processor: Arc<rustls::ClientConfig>,
+    pub nobody: Arc<rustls::ClientConfig>,
     auditor: Arc<rustls::ClientConfig>,
-    nobody: Arc<rustls::ClientConfig>,
-    clients: Clients,
+    /// The auditor's session, for those who export.
+    session: Arc<str>,
     /// How many connections did harm.
-    connections: Arc<AtomicUsize>,
+    pub connections: Arc<AtomicUsize>,
+}
+
+impl Target {
+    /// The vault that was started over `home` and listens at `to`.
+    pub fn at(home: &Path, to: SocketAddr, session: &str) -> Target {
+        Target {
+            to,
+            processor: Arc::new(dev::tls(home, "processor-b")),
+            nobody: Arc::new(wire::nobody(home)),
+            auditor: Arc::new(dev::tls(home, "auditor")),
+            session: Arc::from(session),
+            connections: Arc::default(),
+        }
+    }
 }
 
 /// What a hostile client saw in the end.
-type Saw = Pin<Box<dyn Future<Output = String> + Send>>;
+pub type Saw = Pin<Box<dyn Future<Output = String> + Send>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn whoever_floods_the_others_are_served_and_the_server_lets_go() {
@@ -71,14 +73,9 @@ async fn whoever_floods_the_others_are_served_and_the_server_lets_go() {
     let home = place.path().join("home");
     while rounds.next().is_some() {
         let dev = Dev::start(&home).await;
-        let target = Target {
-            to: wire::address(&dev),
-            processor: Arc::new(dev.tls("processor-b")),
-            auditor: Arc::new(dev.tls("auditor")),
-            nobody: Arc::new(wire::nobody(&dev)),
-            clients: dev.clone_clients(),
-            connections: Arc::default(),
-        };
+        let clients = dev.clone_clients();
+        let session = clients.login("auditor").await.expect("a session");
+        let target = Target::at(&home, wire::address(&dev), &session);
         let honest = Honest::new(&dev);
         let quiet = honest.during("nobody", after(2.0 * seconds), None).await;
         let (before, _) = dev.resident();
@@ -93,26 +90,18 @@ async fn whoever_floods_the_others_are_served_and_the_server_lets_go() {
                     let saw = hostile(target, from).await;
                     (name, saw, began.elapsed())
                 };
-                held.spawn_on(holding, HOSTILE.handle());
+                held.spawn(holding);
             }
         }
         let _ = honest
             .during("all of these hold on", after(2.0 * seconds), Some(quiet))
             .await;
-        for (name, count, flood) in floods() {
-            let stop = Arc::new(AtomicBool::new(false));
-            let mut flooding = JoinSet::new();
-            for number in 0..count {
-                let one = flood(target.clone(), number, Arc::clone(&stop));
-                flooding.spawn_on(one, HOSTILE.handle());
-            }
+        for name in floods::names() {
+            let flooding = Flooding::start(name, &home, target.to);
             honest.during(name, after(seconds), Some(quiet)).await;
-            stop.store(true, Ordering::SeqCst);
-            let mut saw = std::collections::BTreeMap::<String, usize>::new();
-            while let Some(one) = flooding.join_next().await {
-                *saw.entry(one.expect("a flood ends")).or_default() += 1;
-            }
-            println!("- what they saw: {saw:?}");
+            let (saw, connections) = tokio::task::block_in_place(|| flooding.stop());
+            target.connections.fetch_add(connections, Ordering::SeqCst);
+            println!("- what they saw: {saw}");
         }
         two_exports_at_once_and_no_third(&dev).await;
 
@@ -146,8 +135,8 @@ async fn whoever_floods_the_others_are_served_and_the_server_lets_go() {
         );
         assert!(most <= bound, "memory is bounded by the limits' names");
         // Whoever held an export's place gave it back.
-        let session = target.clients.login("auditor").await.expect("a session");
-        let mut pieces = target.clients.export(&session).await.expect("an export");
+        let session = clients.login("auditor").await.expect("a session");
+        let mut pieces = clients.export(&session).await.expect("an export");
         while pieces.message().await.expect("it goes on").is_some() {}
         // A connection as any other gets in, from the address that flooded most.
         let again = Wire::http2(target.to, [127, 0, 1, 1], target.processor.clone(), 65_535).await;
@@ -383,12 +372,11 @@ fn no_window(target: Target, from: [u8; 4]) -> Saw {
 
 fn unread_export(target: Target, from: [u8; 4]) -> Saw {
     Box::pin(async move {
-        let session = target.clients.login("auditor").await.expect("a session");
         let Ok(mut wire) = Wire::http2(target.to, from, target.auditor.clone(), 0).await else {
             return "was refused".to_owned();
         };
         target.connections.fetch_add(1, Ordering::SeqCst);
-        let bearer = format!("Bearer {session}");
+        let bearer = format!("Bearer {}", target.session);
         let fields = fields(EXPORT, &[("authorization", &bearer)]);
         let mut bytes = frame(wire::HEADERS, END_HEADERS, 1, &fields);
         let asked = pb::ExportLogRequest {
@@ -430,242 +418,13 @@ async fn trickle(wire: Wire, bytes: Vec<u8>, pause_ms: u64) -> String {
     "cut".to_owned()
 }
 
-type Flood = fn(Target, usize, Arc<AtomicBool>) -> Saw;
-
-/// Those who do a lot: how many, and what.
-fn floods() -> Vec<(&'static str, usize, Flood)> {
-    vec![
-        ("handshakes without end, no certificate", 16, handshakes),
-        ("connections that say nothing and go", 16, knocks),
-        ("giant headers", 8, giant_headers),
-        ("CONTINUATION without end", 8, continuations),
-        ("rapid reset", 8, rapid_reset),
-        ("errors that the server must reset", 8, forced_resets),
-        ("SETTINGS without end", 4, settings),
-        ("PING without end", 4, pings),
-        ("one principal's calls without end", 8, calls),
-    ]
-}
-
-async fn stopped(stop: &AtomicBool) {
-    while !stop.load(Ordering::SeqCst) {
-        after(0.01).await;
-    }
-}
-
-fn handshakes(target: Target, number: usize, stop: Arc<AtomicBool>) -> Saw {
-    Box::pin(async move {
-        while !stop.load(Ordering::SeqCst) {
-            let from = [127, 0, 1, 1 + number as u8 % 2];
-            let tls = Wire::tls(target.to, from, target.nobody.clone()).await;
-            target.connections.fetch_add(1, Ordering::SeqCst);
-            if let Ok(wire) = tls {
-                // In TLS 1.3 the refusal comes after.
-                wire.until_closed().await;
-            }
-        }
-        "none got in".to_owned()
-    })
-}
-
-fn knocks(target: Target, number: usize, stop: Arc<AtomicBool>) -> Saw {
-    Box::pin(async move {
-        while !stop.load(Ordering::SeqCst) {
-            let from = [127, 0, 1, 1 + number as u8 % 2];
-            let _ = wire::tcp(target.to, from).await;
-            target.connections.fetch_add(1, Ordering::SeqCst);
-            tokio::task::yield_now().await;
-        }
-        "none got in".to_owned()
-    })
-}
-
-/// Floods connection after connection with what `bytes` gives for each.
-async fn flood_with(
-    target: Target,
-    number: usize,
-    stop: Arc<AtomicBool>,
-    bytes: impl Fn() -> (Vec<u8>, Vec<u8>),
-) -> String {
-    let mut let_go = 0;
-    while !stop.load(Ordering::SeqCst) {
-        let from = [127, 0, 9, 1 + number as u8];
-        let http2 = Wire::http2(target.to, from, target.processor.clone(), 65_535).await;
-        let Ok(mut wire) = http2 else {
-            continue;
-        };
-        target.connections.fetch_add(1, Ordering::SeqCst);
-        let (first, again) = bytes();
-        let _ = wire.writes.write_all(&first).await;
-        if wire.flood(again, stopped(&stop)).await {
-            let_go += 1;
-        }
-    }
-    match let_go {
-        0 => "not cut".to_owned(),
-        _ => "cut".to_owned(),
-    }
-}
-
-fn giant_headers(target: Target, number: usize, stop: Arc<AtomicBool>) -> Saw {
-    Box::pin(flood_with(target, number, stop, || {
-        let long = "x".repeat(1 << 20);
-        let fields = fields(DESCRIBE, &[("x-long", &long)]);
-        let mut pieces = fields.chunks(16_000);
-        let mut bytes = frame(wire::HEADERS, 0, 1, pieces.next().unwrap_or_default());
-        for piece in pieces {
-            bytes.extend(frame(wire::CONTINUATION, 0, 1, piece));
-        }
-        bytes.extend(frame(wire::CONTINUATION, END_HEADERS, 1, &[]));
-        (Vec::new(), bytes)
-    }))
-}
-
-fn continuations(target: Target, number: usize, stop: Arc<AtomicBool>) -> Saw {
-    Box::pin(flood_with(target, number, stop, || {
-        let first = frame(wire::HEADERS, 0, 1, &fields(DESCRIBE, &[]));
-        (first, frame(wire::CONTINUATION, 0, 1, &[]).repeat(1_000))
-    }))
-}
-
-fn rapid_reset(target: Target, number: usize, stop: Arc<AtomicBool>) -> Saw {
-    Box::pin(streams(target, number, stop, |stream| {
-        let mut bytes = frame(wire::HEADERS, END_HEADERS, stream, &fields(DESCRIBE, &[]));
-        bytes.extend(frame(wire::RST_STREAM, 0, stream, &8u32.to_be_bytes()));
-        bytes
-    }))
-}
-
-fn forced_resets(target: Target, number: usize, stop: Arc<AtomicBool>) -> Saw {
-    Box::pin(streams(target, number, stop, |stream| {
-        let mut bytes = frame(wire::HEADERS, END_HEADERS, stream, &fields(DESCRIBE, &[]));
-        // A window update of nothing is an error of the stream (RFC 9113 6.9).
-        bytes.extend(frame(8, 0, stream, &[0; 4]));
-        bytes
-    }))
-}
-
-/// Floods with stream after stream; each connection has 2^30 of them.
-async fn streams(
-    target: Target,
-    number: usize,
-    stop: Arc<AtomicBool>,
-    each: fn(u32) -> Vec<u8>,
-) -> String {
-    let (mut calm, mut connections) = (0, 0);
-    while !stop.load(Ordering::SeqCst) {
-        let from = [127, 0, 9, 1 + number as u8];
-        let http2 = Wire::http2(target.to, from, target.processor.clone(), 65_535).await;
-        let Ok(wire) = http2 else {
-            continue;
-        };
-        target.connections.fetch_add(1, Ordering::SeqCst);
-        connections += 1;
-        let Wire { reads, mut writes } = wire;
-        let going = Arc::clone(&stop);
-        let writing = tokio::spawn(async move {
-            let mut stream = 1;
-            while !going.load(Ordering::SeqCst) {
-                let mut bytes = Vec::new();
-                for _ in 0..200 {
-                    bytes.extend(each(stream));
-                    stream += 2;
-                }
-                if writes.write_all(&bytes).await.is_err() || writes.flush().await.is_err() {
-                    break;
-                }
-            }
-            let _ = writes.shutdown().await;
-        });
-        let code = until_goaway(reads).await;
-        writing.abort();
-        if code == Some(ENHANCE_YOUR_CALM) {
-            calm += 1;
-        }
-    }
-    match (calm, connections) {
-        (0, 0 | 1) => "not cut".to_owned(),
-        (0, _) => "cut".to_owned(),
-        _ => "told to calm down, and cut".to_owned(),
-    }
-}
-
-async fn until_goaway(mut reads: impl tokio::io::AsyncRead + Unpin) -> Option<u32> {
-    let mut head = [0; 9];
-    let mut code = None;
-    while reads.read_exact(&mut head).await.is_ok() {
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        let mut payload = vec![0; length];
-        if reads.read_exact(&mut payload).await.is_err() {
-            break;
-        }
-        if head[3] == wire::GOAWAY && length >= 8 {
-            code = Some(u32::from_be_bytes([
-                payload[4], payload[5], payload[6], payload[7],
-            ]));
-        }
-    }
-    code
-}
-
-fn settings(target: Target, number: usize, stop: Arc<AtomicBool>) -> Saw {
-    Box::pin(flood_with(target, number, stop, || {
-        (Vec::new(), frame(wire::SETTINGS, 0, 0, &[]).repeat(1_000))
-    }))
-}
-
-fn pings(target: Target, number: usize, stop: Arc<AtomicBool>) -> Saw {
-    Box::pin(flood_with(target, number, stop, || {
-        (Vec::new(), frame(wire::PING, 0, 0, &[7; 8]).repeat(1_000))
-    }))
-}
-
-/// A processor that asks for a token that isn't there, as fast as it can: each is a denial, and so
-/// an entry, until they are summed.
-fn calls(target: Target, number: usize, stop: Arc<AtomicBool>) -> Saw {
-    Box::pin(async move {
-        let address = format!("https://{}", target.to);
-        let config = (*target.processor).clone();
-        let Ok(channel) = payvault::api::client::connect(&address, config).await else {
-            return "was refused".to_owned();
-        };
-        target.connections.fetch_add(1, Ordering::SeqCst);
-        let mut calling = JoinSet::new();
-        for _ in 0..limits::CALLS_PER_CONNECTION_MAX {
-            let (channel, stop) = (channel.clone(), Arc::clone(&stop));
-            let transaction = format!("txn_{number}");
-            calling.spawn(async move {
-                let vault = pb::vault_service_client::VaultServiceClient::new(channel);
-                let mut answers = 0;
-                while !stop.load(Ordering::SeqCst) {
-                    let asked = pb::RedeemRequest {
-                        request_id: request_id(),
-                        transaction: transaction.clone(),
-                        ..Default::default()
-                    };
-                    if vault.clone().redeem(asked).await.is_err() {
-                        answers += 1;
-                    }
-                }
-                answers
-            });
-        }
-        let mut answers = 0u64;
-        while let Some(some) = calling.join_next().await {
-            answers += some.unwrap_or(0);
-        }
-        assert!(answers > 0);
-        "refused each time".to_owned()
-    })
-}
-
 /// While hostile exports hold their two places, a third is refused by name; when the server has let
 /// go of them, two at once go through.
 async fn two_exports_at_once_and_no_third(dev: &Dev) {
     let clients = dev.clone_clients();
     let session = clients.login("auditor").await.expect("a session");
-    let refused = clients.export(&session).await;
-    match refused {
+    // By value: one that was not refused has to be let go of, or it holds a place itself.
+    match clients.export(&session).await {
         Err(status) => {
             assert_eq!(status.code(), tonic::Code::ResourceExhausted, "{status}");
             println!("a third export: {}", status.message());

@@ -15,6 +15,7 @@ mod dev;
 mod disk;
 mod exhaustion;
 mod files;
+mod floods;
 mod forks;
 mod full;
 mod hostile;

@@ -1,9 +1,10 @@
 //! HTTP/2 by hand over real TLS, for clients that do what no library lets them.
 
-use crate::dev::Dev;
+use crate::dev::{self, Dev};
 use rustls::pki_types::ServerName;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -23,6 +24,9 @@ pub const ACK: u8 = 1;
 pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 
+/// A call that costs little.
+pub const DESCRIBE: &str = "/payvault.v1.VaultService/DescribeToken";
+
 /// Where the vault listens.
 pub fn address(dev: &Dev) -> SocketAddr {
     let address = dev.endpoint.strip_prefix("https://").expect("an endpoint");
@@ -39,13 +43,13 @@ pub async fn tcp(to: SocketAddr, from: [u8; 4]) -> io::Result<TcpStream> {
 }
 
 /// TLS without a certificate of the client's.
-pub fn nobody(dev: &Dev) -> rustls::ClientConfig {
-    let with = dev.tls("portal");
+pub fn nobody(home: &Path) -> rustls::ClientConfig {
+    let with = dev::tls(home, "portal");
     let provider = with.crypto_provider().clone();
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("TLS 1.3")
-        .with_root_certificates(dev.roots())
+        .with_root_certificates(dev::roots(home))
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
     config
