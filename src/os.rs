@@ -16,7 +16,9 @@
 //! `rename` is replaced in the same way. The engine writes a snapshot at its start, renames it to its
 //! name, and goes on to overwrite and cut off what only the snapshot before needed, without making
 //! the new name durable. A power cut that lost the name and kept the rest left a file that the older
-//! snapshot contradicts, and the engine then wipes what it can't place. [`durable_renames`] counts.
+//! snapshot contradicts, and the engine then wipes what it can't place. Within [`durable_names`] a
+//! renaming is durable when it returns; everywhere else it is what it was, and who renames syncs the
+//! directory and knows which of the two failed. [`durable_renames`] counts.
 //!
 //! # The allocator
 //! Secrets of our own types are wiped when they are dropped. Libraries make copies that know nothing
@@ -33,6 +35,7 @@
 use mimalloc::MiMalloc;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use std::alloc::{GlobalAlloc, Layout};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, OsStr, c_char, c_int, c_uint};
 use std::io;
@@ -74,25 +77,45 @@ pub extern "C" fn sync_file_range(
     }
 }
 
-/// How often something was renamed since the process began.
+/// How often something was renamed within [`durable_names`] since the process began.
 static DURABLE_RENAMES: AtomicU64 = AtomicU64::new(0);
 
-/// Takes the place of libc's `rename(2)`: the new name MUST be on stable storage when this returns
-/// 0, and with it that the old name is gone, when both lie in one directory.
+thread_local! {
+    /// Whether this thread's renamings are to be durable.
+    static NAMES_ARE_DURABLE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work`. What this thread renames meanwhile is durable when the renaming returns.
+pub fn durable_names<T>(work: impl FnOnce() -> T) -> T {
+    /// Puts back what was, however the work ends.
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            NAMES_ARE_DURABLE.set(self.0);
+        }
+    }
+    let _before = Before(NAMES_ARE_DURABLE.replace(true));
+    work()
+}
+
+/// Takes the place of libc's `rename(2)`. Within [`durable_names`] the new name MUST be on stable
+/// storage when this returns 0, and with it that the old name is gone, when both lie in one
+/// directory; elsewhere it does what libc's does.
 ///
-/// Returns 0, or -1 with `errno` set by `renameat(2)`, or by opening and syncing the directory: the
-/// file may have its new name then, and nobody knows whether it keeps it.
+/// Returns 0, or -1 with `errno` set by `renameat(2)`; within [`durable_names`] also by opening and
+/// syncing the directory: the file has its new name then, and nobody knows whether it keeps it.
 ///
 /// # Safety
 /// Both are C strings, as for the function that it replaces.
-// SAFETY (of `no_mangle`): the symbol replaces libc's own of the same C signature, and honours a
-// stricter contract than the one it replaces.
+// SAFETY (of `no_mangle`): the symbol replaces libc's own of the same C signature, and honours its
+// contract or a stricter one.
 #[cfg(target_os = "linux")]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rename(from: *const c_char, to: *const c_char) -> c_int {
     // SAFETY: both are passed through as they came.
     let result = unsafe { libc::renameat(libc::AT_FDCWD, from, libc::AT_FDCWD, to) };
-    if result != 0 {
+    // A thread that is at its end has no such wish any more.
+    if result != 0 || !NAMES_ARE_DURABLE.try_with(Cell::get).unwrap_or(false) {
         return result;
     }
     DURABLE_RENAMES.fetch_add(1, Ordering::SeqCst);
@@ -113,9 +136,9 @@ pub unsafe extern "C" fn rename(from: *const c_char, to: *const c_char) -> c_int
     }
 }
 
-/// How often something was renamed, durably or with an error, since the process began. Only
-/// differences mean something: if the count does not rise when the engine renames, it reached another
-/// `rename`.
+/// How often something was renamed within [`durable_names`], durably or with an error, since the
+/// process began. Only differences mean something: if the count does not rise when the engine
+/// renames, it reached another `rename`, or renamed on another thread.
 pub fn durable_renames() -> u64 {
     DURABLE_RENAMES.load(Ordering::SeqCst)
 }
@@ -380,19 +403,23 @@ mod tests {
     }
 
     #[test]
-    fn a_renaming_is_made_durable_or_says_why_not() {
+    fn a_renaming_is_made_durable_where_that_was_asked_for() {
         let dir = tempfile::tempdir().unwrap();
         let [from, to] = ["from", "to"].map(|name| dir.path().join(name));
         std::fs::write(&from, "content").unwrap();
         let before = durable_renames();
-        std::fs::rename(&from, &to).unwrap();
+        durable_names(|| std::fs::rename(&from, &to)).unwrap();
         assert!(
             durable_renames() > before,
             "std reached another rename, and so does the engine"
         );
         assert_eq!(std::fs::read_to_string(&to).unwrap(), "content");
-        let missing = std::fs::rename(&from, &to).unwrap_err();
+        let missing = durable_names(|| std::fs::rename(&from, &to)).unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        let panicked = std::panic::catch_unwind(|| durable_names(|| panic!("on purpose")));
+        assert!(panicked.is_err());
+        assert!(!NAMES_ARE_DURABLE.get(), "the wish ends with the work");
+        std::fs::rename(&to, &from).unwrap();
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //! - It takes a snapshot that it was still generating when the process died for a finished one, and
 //!   then does not open at all (its issue 1527): such files are removed before it looks.
 //! - It relies on a new snapshot without making its name durable, and a power cut may take the name
-//!   back: every renaming of this process is durable when it returns ([`crate::os`]).
+//!   back: while it opens, a renaming is durable when it returns ([`crate::os::durable_names`]).
 //! - After a failed write its `flush` may sleep for ever: a watch wakes it (`guard`).
 //!
 //! What it shares with the other engine is in [`super::embedded`].

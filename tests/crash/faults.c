@@ -261,7 +261,7 @@ OPEN(open64)
 OPENAT(openat)
 OPENAT(openat64)
 
-/* payvault has a `rename` of its own, which comes here. */
+/* payvault has a `rename` of its own, which calls this. */
 int renameat(int from_at, const char *from, int to_at, const char *to)
 {
     pthread_once(&once, begin);

@@ -224,7 +224,7 @@ impl<'a> Life<'a> {
                 .env("CUT_SEED", cut.seed.to_string());
         }
         if self.barrier {
-            command.env("CUT_ORDER", "1");
+            command.env("CUT_ORDER", "db");
         } else {
             // sled's own flush is what fails it; redb asks for the right thing, so the disk lies.
             let off = match self.place.engine {

@@ -7,8 +7,9 @@
  *   CUT_AT      cut at this write (1 = the first); absent: never
  *   CUT_SEED    decides what of the unsynced is lost
  *   CUT_SYNC_OFF        when set, fsync and fdatasync of a file make nothing durable
- *   CUT_ORDER           when set, a change of a file while something renamed in its directory isn't
- *                       durable ends the process loudly: the file's writer relies on the name
+ *   CUT_ORDER           the name of a directory: a change of a file in it, while something that was
+ *                       renamed in it isn't durable, ends the process loudly, since who writes there
+ *                       relies on the name
  *   CUT_FAIL_SYNC_AT    this sync of a file fails with EIO, and a part of what it should have
  *                       synced is lost at once
  *   CUT_FAIL_WRITE_AT   this pwrite or write ends half done, and the next try fails with ENOSPC
@@ -290,7 +291,7 @@ static void settle_names(const char *directory)
 /* A file is about to be changed. */
 static void in_order(struct file *f)
 {
-    if (!order)
+    if (!order || strcmp(strrchr(f->directory, '/') + 1, order) != 0)
         return;
     for (struct name *n = names; n; n = n->earlier)
         if (n->what == RENAMED && lies_in(n->path, f->directory))
@@ -550,7 +551,7 @@ PWRITEV(pwritev64)
 FTRUNCATE(ftruncate)
 FTRUNCATE(ftruncate64)
 
-/* payvault has a `rename` of its own, which comes here. */
+/* payvault has a `rename` of its own, which calls this. */
 int renameat(int from_at, const char *from, int to_at, const char *to)
 {
     char a[PATH_BYTES], b[PATH_BYTES];

@@ -36,7 +36,8 @@ pub(super) fn open_engine(
     let (had, renames) = (snapshots(directory)?, os::durable_renames());
     let clock = crate::clock::Clock::system();
     let engine = loop {
-        match guarded(|| config(directory, options).open().map_err(ours)) {
+        let open = || os::durable_names(|| config(directory, options).open());
+        match guarded(|| open().map_err(ours)) {
             Err(StoreError::Locked)
                 if Duration::from_millis(clock.monotonic_ms()) < RELEASE_WAIT =>
             {
