@@ -76,8 +76,8 @@ pub fn check(orders: &Orders) -> Verdict {
     let result = runtime.block_on(async {
         for some in told.chunks(ASKED_AT_ONCE) {
             let mut asked = tokio::task::JoinSet::new();
-            for told in some.iter().cloned() {
-                let vault = Arc::clone(&vault);
+            for told in some {
+                let (vault, told) = (Arc::clone(&vault), told.clone());
                 asked.spawn(async move { told.holds(&vault).await });
             }
             while let Some(answer) = asked.join_next().await {
