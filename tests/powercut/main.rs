@@ -17,9 +17,10 @@ mod bare_store;
 mod children;
 mod whole_vault;
 
-use children::{Cut, Life, Place, Verdict, cutter};
+use children::{Cut, Life, Lived, Place, Verdict, cutter};
 use payvault::store::mark::{Mark, MarkFile};
 use payvault::store::{EngineKind, EngineOptions, StoreError};
+use std::path::Path;
 
 /// What a child can be told to do, by name.
 const SUBJECTS: &[children::Subject] = &[
@@ -94,12 +95,7 @@ fn no_acknowledged_round_is_lost_by_a_power_cut(engine: EngineKind) {
             };
             let cut = Cut::at(1 + seed / 3 % bound, seed);
             let life = Life::of("store", &place, seeds.first, ROUNDS_OF_A_LIFE);
-            let lived = life.live(cutter, Some(&cut));
-            assert!(
-                lived.was_cut || lived.ended_well,
-                "a child failed by itself: {}",
-                lived.said
-            );
+            let lived = lived_under(&life, cutter, &cut);
             held = expect_whole(&life, held.max(lived.acknowledged), &cut.to_string());
             done += u64::from(lived.was_cut);
             unbroken += u64::from(!lived.was_cut);
@@ -130,12 +126,7 @@ fn no_acknowledged_token_is_lost_by_a_power_cut(engine: EngineKind) {
             let writes = (8 * most / whole_vault::clients(seed)).clamp(2 * OPENING_WRITES, most);
             let cut = Cut::at(1 + seed % writes, seed);
             let life = Life::of("vault", &place, seed, ROUNDS_OF_A_LIFE * 2);
-            let lived = life.live(cutter, Some(&cut));
-            assert!(
-                lived.was_cut || lived.ended_well,
-                "a child failed by itself: {}",
-                lived.said
-            );
+            let lived = lived_under(&life, cutter, &cut);
             told += lived.acknowledged;
             match life.check() {
                 Verdict::Holds(count) if count >= told => held += lived.acknowledged,
@@ -165,24 +156,17 @@ fn a_start_may_be_cut_at_each_of_its_writes(engine: EngineKind) {
             OPENING_WRITES + seeds.next() % cut_at_max(engine),
             seeds.next(),
         );
-        let told = Life::of("store", &place, content, ROUNDS_OF_A_LIFE)
-            .live(cutter, Some(&cut))
-            .acknowledged;
+        let before = Life::of("store", &place, content, ROUNDS_OF_A_LIFE);
+        let told = lived_under(&before, cutter, &cut).acknowledged;
         // A round may be durable that nobody heard of.
-        let life = Life::of("store", &place, content, 0);
         let untouched = place.copy();
-        let held = expect_whole(&life, told, &cut.to_string());
+        let held = expect_whole(&before, told, &cut.to_string());
         starts += 1;
         for at in 1..=OPENING_WRITES.min(cuts - done) {
             let again = untouched.copy();
             let cut = Cut::at(at, seeds.next());
             let start = Life::of("store", &again, content, 1);
-            let lived = start.live(cutter, Some(&cut));
-            assert!(
-                lived.was_cut || lived.ended_well,
-                "a child failed by itself: {}",
-                lived.said
-            );
+            let lived = lived_under(&start, cutter, &cut);
             expect_whole(&start, held.max(lived.acknowledged), &cut.to_string());
             if !lived.was_cut {
                 break;
@@ -299,6 +283,17 @@ fn an_emptied_file_is_noticed_by_the_mark() {
     assert_eq!(store.is_empty(), Ok(true), "nothing in the store knows");
     let file = MarkFile::open(&place.data()).unwrap();
     assert_eq!(file.read(), Some(&mark), "the mark tells what is missing");
+}
+
+/// Lives until it is cut or done; it does not end in any other way.
+fn lived_under(life: &Life<'_>, cutter: &Path, cut: &Cut) -> Lived {
+    let lived = life.live(cutter, Some(cut));
+    assert!(
+        lived.was_cut || lived.ended_well,
+        "a child failed by itself: {}",
+        lived.said
+    );
+    lived
 }
 
 /// The store opens, is exactly some round's state, and that round is none before `acknowledged` and
