@@ -1,6 +1,6 @@
 //! What the operating system must do for us: a disk barrier that is one, memory that is not
-//! swapped, memory that is wiped when it is given back, no core files, and whether a read waited
-//! for the disk. This is the crate's only unsafe code; it must hold no policy and no data.
+//! swapped, memory that is wiped when it is given back, no core files, whether a read waited for the
+//! disk, and a core soon after a wake-up. This is the crate's only unsafe code; it must hold no policy and no data.
 //!
 //! # The barrier
 //! The embedded engine ends every write with `sync_file_range`, which neither flushes the drive's
@@ -27,8 +27,8 @@
 
 // AUDIT: the reason for each unsafe block stands at the block: one system call on a descriptor that
 // is passed through unchanged, and one on two paths, of which one is read too; locking and unlocking
-// address ranges that are never read or written here; asking for the page size, and for what a
-// thread has used; and the allocator, which hands every request on to mimalloc and writes zeros over
+// address ranges that are never read or written here; asking for the page size, for what a thread has
+// used, and for its time slices, and setting these; and the allocator, which hands every request on to mimalloc and writes zeros over
 // memory that its owner has given back and nobody else has got yet.
 #![allow(unsafe_code)]
 
@@ -274,6 +274,52 @@ pub fn blocks_read() -> u64 {
     0
 }
 
+/// The shortest time slice that Linux gives a thread, in nanoseconds.
+#[cfg(target_os = "linux")]
+const SLICE_NS: u64 = 100_000;
+
+/// Asks that this thread, once it is woken, needn't wait until another one's time slice is over: it
+/// gets shorter slices, as many more of them as they are shorter, so that its share of the core stays
+/// what it is. Threads that it starts have ordinary ones (and a niceness below 0 becomes 0). Since Linux 6.12 (`sched_setattr(2)`,
+/// `sched_runtime` of an ordinary thread); an older one takes the wish and does nothing. Needs no
+/// privilege.
+///
+/// # Errors
+/// When the kernel, or a filter of system calls, refuses; nothing changed then.
+#[cfg(target_os = "linux")]
+pub fn short_slices() -> io::Result<()> {
+    let mut attr = time_slices()?;
+    attr.size = size_of::<libc::sched_attr>() as u32;
+    attr.sched_runtime = SLICE_NS;
+    attr.sched_flags = libc::SCHED_FLAG_RESET_ON_FORK as u64;
+    // SAFETY: the pointer is to a whole struct of the size that it names, which is only read.
+    let set = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
+    if set != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// How the kernel divides its time among threads, as far as it is this one's.
+#[cfg(target_os = "linux")]
+fn time_slices() -> io::Result<libc::sched_attr> {
+    let size = size_of::<libc::sched_attr>() as c_uint;
+    let mut attr = std::mem::MaybeUninit::<libc::sched_attr>::zeroed();
+    // SAFETY: the pointer is to a whole struct of that size, which the kernel fills; 0 is this thread.
+    let got = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, attr.as_mut_ptr(), size, 0) };
+    if got != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is made of integers, and was zeroed before it was filled.
+    Ok(unsafe { attr.assume_init() })
+}
+
+/// Elsewhere nobody is asked.
+#[cfg(not(target_os = "linux"))]
+pub fn short_slices() -> io::Result<()> {
+    Ok(())
+}
+
 /// [`lock_memory`] for what a value occupies itself, without what it points to.
 pub fn lock_value<T>(value: &T) -> Locked {
     // SAFETY: the range is the value's own, and only its address and length are used.
@@ -420,6 +466,30 @@ mod tests {
         assert!(panicked.is_err());
         assert!(!NAMES_ARE_DURABLE.get(), "the wish ends with the work");
         std::fs::rename(&to, &from).unwrap();
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_thread_has_short_slices_and_those_that_it_starts_have_not() {
+        // A filter of system calls may refuse both; then nothing is to change.
+        let thread = std::thread::spawn(|| {
+            let before = time_slices();
+            let set = short_slices();
+            let child = std::thread::spawn(time_slices).join().unwrap();
+            Some((before.ok()?, set, time_slices().ok()?, child.ok()?))
+        });
+        let Some((before, set, own, child)) = thread.join().unwrap() else {
+            eprintln!("skipped: this system doesn't tell a thread's time slices");
+            return;
+        };
+        assert_eq!(own.sched_nice, before.sched_nice);
+        assert_eq!(own.sched_policy, before.sched_policy);
+        if before.sched_runtime == 0 || set.is_err() {
+            eprintln!("skipped: this system has no time slices of a thread's own ({set:?})");
+            return;
+        }
+        assert_eq!(own.sched_runtime, SLICE_NS);
+        assert_eq!(child.sched_runtime, before.sched_runtime);
     }
 
     #[test]

@@ -164,6 +164,11 @@ impl Vault {
             .name("committer".to_owned())
             .spawn(move || {
                 let _guard = AbortOnPanic;
+                // Everybody waits for this thread, and it mostly for the disk: when that is done, threads
+                // that a flood keeps busy would have the core to the end of their slices.
+                if let Err(error) = crate::os::short_slices() {
+                    tracing::debug!(%error, "the committer has time slices as any other");
+                }
                 committer::run(committer, turns);
             })?;
         Ok(Vault {
