@@ -220,6 +220,9 @@ async fn call(command: Command, output: Output) -> Result<(), CliError> {
 /// How many tasks of its own a thread runs before it takes one that another thread woke.
 const REMOTE_EACH_TASKS: u32 = 3;
 
+/// How many tasks a thread runs before it looks which connections have something.
+const LOOK_EACH_TASKS: u32 = 8;
+
 /// The runtime of a command that talks or serves.
 ///
 /// # Errors
@@ -230,6 +233,8 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
         // that has work of its own looks there once in 61 tasks: then whoever keeps it busy holds up
         // everybody's answers.
         .global_queue_interval(REMOTE_EACH_TASKS)
+        // 61 by itself: a call that came in would wait for as many pieces of others' work.
+        .event_interval(LOOK_EACH_TASKS)
         .enable_all()
         .build()?)
 }
