@@ -139,6 +139,64 @@ fn beats_missed(late: Duration, every: Duration) -> u32 {
     u32::try_from(missed).unwrap_or(u32::MAX)
 }
 
+/// Turns of real time: some at once, and from then on one in each span. As [`Beats`], not of an
+/// injected clock.
+#[derive(Clone, Copy)]
+pub struct Turns {
+    /// When all that were taken are over, at one in each span.
+    over: tokio::time::Instant,
+}
+
+/// How turns follow each other.
+#[derive(Clone, Copy)]
+pub struct Pace {
+    /// The span between one and the next.
+    pub every: Duration,
+    /// How many are at once when none was taken for a while.
+    pub at_once: u32,
+    /// No turn is further away.
+    pub longest: Duration,
+}
+
+impl Turns {
+    /// None was taken.
+    pub fn none() -> Turns {
+        Turns {
+            over: tokio::time::Instant::now(),
+        }
+    }
+
+    /// Takes the next one; how far away it is.
+    pub fn take(&mut self, pace: Pace) -> Duration {
+        self.take_at(tokio::time::Instant::now(), pace)
+    }
+
+    fn take_at(&mut self, now: tokio::time::Instant, pace: Pace) -> Duration {
+        let away = self.away_at(now, pace);
+        if away > pace.longest {
+            // Not taken: the queue would grow while nobody is left who waits in it.
+            return pace.longest;
+        }
+        self.over = self.over.max(now) + pace.every;
+        away
+    }
+
+    /// How far away the next one is.
+    pub fn away(&self, pace: Pace) -> Duration {
+        self.away_at(tokio::time::Instant::now(), pace)
+    }
+
+    fn away_at(&self, now: tokio::time::Instant, pace: Pace) -> Duration {
+        let ahead = self.over.saturating_duration_since(now);
+        ahead.saturating_sub(pace.every * pace.at_once.saturating_sub(1))
+    }
+
+    /// Whether all that were taken are over: these turns are as new.
+    pub fn are_over(&self) -> bool {
+        self.over.elapsed() > Duration::ZERO
+    }
+}
+
 /// A clock that stands still until it is moved.
 #[derive(Default)]
 pub struct ManualClock {
@@ -212,6 +270,25 @@ mod tests {
             let late = Duration::from_micros(late_us);
             assert_eq!(beats_missed(late, every), missed, "{late_us}");
         }
+    }
+
+    #[test]
+    fn turns_are_some_at_once_and_then_one_in_each_span() {
+        let ms = Duration::from_millis;
+        let pace = Pace {
+            every: ms(10),
+            at_once: 3,
+            longest: ms(50),
+        };
+        let start = tokio::time::Instant::now();
+        let mut turns = Turns { over: start };
+        let mut at = |late_ms: u64| turns.take_at(start + ms(late_ms), pace).as_millis();
+        assert_eq!([at(0), at(0), at(0), at(0), at(4)], [0, 0, 0, 10, 16]);
+        // Five were taken, which are over after 50 ms; two of a new three are free before that.
+        assert_eq!([at(50), at(50), at(50), at(50)], [0, 0, 0, 10]);
+        assert_eq!([at(50); 4].map(|_| at(50)), [30, 40, 50, 50]);
+        assert_eq!([at(50), at(59), at(60)], [50, 50, 50], "none was taken");
+        assert_eq!([at(1_000), at(1_000)], [0, 0]);
     }
 
     #[test]

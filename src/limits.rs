@@ -302,6 +302,14 @@ pub const CONNECTION_WINDOW_BYTES: u32 = 512 << 10;
 pub const KEEPALIVE_MS: u64 = 30_000;
 /// A ping that isn't answered within this ends the connection.
 pub const KEEPALIVE_ANSWER_MS_MAX: u64 = 10_000;
+/// Refusals a second that one client is told; further ones wait for their turn. A refusal costs about
+/// as much as a call, and whoever is refused may ask again at once.
+pub const REFUSALS_PER_SECOND: u32 = 1_000;
+/// Refusals that a client is told without waiting when it had none for a while.
+pub const REFUSALS_AT_ONCE: u32 = 100;
+/// No refusal waits longer for its turn: the caller is to be there still.
+pub const REFUSAL_WAIT_MS_MAX: u64 = 5_000;
+const _: () = assert!(2 * REFUSAL_WAIT_MS_MAX <= CLIENT_ANSWER_MS);
 /// Calls a second and principal, unless configured.
 pub const CALLS_PER_SECOND_DEFAULT: u32 = 20_000;
 /// After SIGTERM, calls under way have this long.

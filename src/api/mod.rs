@@ -14,6 +14,7 @@ pub mod identity;
 pub mod listen;
 pub mod message;
 pub mod node;
+mod pace;
 #[allow(missing_docs, clippy::all)]
 pub mod proto {
     tonic::include_proto!("payvault.v1");

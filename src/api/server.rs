@@ -4,6 +4,7 @@
 use super::deadline::DeadlineLayer;
 use super::health::{Health, State};
 use super::listen::{Bounds, Doorkeeper, accept_plain, accept_tls};
+use super::pace::PaceLayer;
 use super::pulse::PulseLayer;
 use super::refusal::RefusedHandshakes;
 use super::tls::Tls;
@@ -122,6 +123,7 @@ pub async fn serve(
         );
     }
     let (stop, stopped) = oneshot::channel::<()>();
+    let (stopping, is_stopping) = watch::channel(false);
     let incoming = accept_tls(
         listener,
         Arc::new(Doorkeeper {
@@ -136,6 +138,8 @@ pub async fn serve(
     let server = http2()
         .max_connection_age(bounds.connection_age)
         .layer(PulseLayer::new(clock.clone()))
+        // Around deadlines: theirs are refusals, too.
+        .layer(PaceLayer::until(is_stopping))
         .layer(DeadlineLayer::new(clock, bounds.deadline))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, async {
@@ -153,6 +157,7 @@ pub async fn serve(
     // Health first, so that no balancer sends here what will be refused.
     health.set(State::Draining);
     let _ = stop.send(());
+    stopping.send_replace(true);
     if let Ok(ended) = tokio::time::timeout(bounds.drain, &mut server).await {
         ended?;
         return Ok(Ended::Drained);

@@ -22,6 +22,7 @@ mod leak;
 mod malformed;
 mod matrix;
 mod one_answer;
+mod pace;
 mod payment;
 mod receipts;
 mod road;
