@@ -181,7 +181,7 @@ impl Turns {
         away
     }
 
-    /// How far away the next one is.
+    /// How far away the next one is, which isn't taken.
     pub fn away(&self, pace: Pace) -> Duration {
         self.away_at(tokio::time::Instant::now(), pace)
     }

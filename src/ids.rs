@@ -59,6 +59,11 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// A number by chance, evenly from 0 to 1. For pauses, not for secrets.
+pub fn chance() -> f64 {
+    f64::from(u32::from_be_bytes(random())) / f64::from(u32::MAX)
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*

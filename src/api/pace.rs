@@ -7,7 +7,7 @@
 //! It counts whatever the reason was and however little it cost: a deadline that can't be read, a
 //! method that doesn't exist, a rate that is used up. Calls that succeed are not counted. Not waiting
 //! for the answer is no way out: past as many calls that were taken back before they were answered,
-//! the client's next ones aren't begun before their turn.
+//! the client's next ones aren't begun until the turns of those are over.
 //!
 //! A stream's answer begins before anything can be wrong with it: neither its items nor its end are
 //! counted. There are few at once, and it has a brake of its own, how much of it is unanswered.
@@ -15,7 +15,7 @@
 use super::connection::PeerInfo;
 use super::crowd::ClientKey;
 use crate::clock::{Pace, Turns};
-use crate::limits;
+use crate::{ids, limits};
 use http::{Request, Response};
 use std::collections::HashMap;
 use std::future::Future;
@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-/// The pace of refusals, and of calls after many that were taken back.
+/// The pace of refusals, and of calls that are taken back.
 const PACE: Pace = Pace {
     every: Duration::from_nanos(1_000_000_000 / limits::REFUSALS_PER_SECOND as u64),
     at_once: limits::REFUSALS_AT_ONCE,
@@ -68,17 +68,17 @@ impl Clients {
         which(client).take(PACE)
     }
 
-    /// How long a new call of this client is held. While too many were taken back, each takes a turn
-    /// among them.
+    /// How long a new call of this client is held: until the turns of those that it took back are over,
+    /// and up to as long again by chance, so that what was held doesn't begin all at once. Takes no turn
+    /// itself: a busy client would wait for its own calls for ever.
     fn hold(&self, peer: &PeerInfo) -> Duration {
-        let mut clients = self.lock();
-        let client = clients.get_mut(&key(peer));
-        client.map_or(Duration::ZERO, |client| {
-            match client.taken_back.away(PACE).is_zero() {
-                true => Duration::ZERO,
-                false => client.taken_back.take(PACE),
-            }
-        })
+        let clients = self.lock();
+        let away = clients.get(&key(peer)).map(|c| c.taken_back.away(PACE));
+        drop(clients);
+        match away {
+            Some(away) if !away.is_zero() => away.mul_f64(1.0 + ids::chance()).min(PACE.longest),
+            _ => Duration::ZERO,
+        }
     }
 }
 
@@ -352,6 +352,21 @@ mod tests {
         stopping.send_replace(true);
         assert!(!is_refusal(&held.await.unwrap()));
         assert_eq!(begun.load(Ordering::SeqCst), before + 2);
+    }
+
+    #[test]
+    fn calls_that_are_held_hold_up_no_further_ones() {
+        let (clients, peer) = (Clients::default(), peer("busy"));
+        let away = || clients.lock()[&key(&peer)].taken_back.away(PACE);
+        for _ in 0..2 * limits::REFUSALS_PER_SECOND {
+            clients.take(&peer, |client| &mut client.taken_back);
+        }
+        let before = away();
+        let holds: Vec<_> = (0..10_000).map(|_| clients.hold(&peer)).collect();
+        assert!(away() <= before);
+        assert!(holds.iter().all(|hold| *hold <= 2 * before));
+        let [least, most] = [holds.iter().min(), holds.iter().max()];
+        assert!(most > least, "they would all begin at once");
     }
 
     #[test]

@@ -44,8 +44,7 @@ impl Retries {
     fn pause_after(&self, done: u32, asked: Option<Duration>) -> Duration {
         let doubled = self.pause.saturating_mul(1 << (done - 1).min(16));
         let whole = doubled.min(self.pause_max);
-        let chance = f64::from(u32::from_be_bytes(ids::random())) / f64::from(u32::MAX);
-        asked.unwrap_or_default() + whole.mul_f64(0.5 + chance / 2.0)
+        asked.unwrap_or_default() + whole.mul_f64(0.5 + ids::chance() / 2.0)
     }
 }
 
