@@ -1,6 +1,7 @@
 //! What the operating system must do for us: a disk barrier that is one, memory that is not
 //! swapped, memory that is wiped when it is given back, no core files, whether a read waited for the
-//! disk, and a core soon after a wake-up. This is the crate's only unsafe code; it must hold no policy and no data.
+//! disk, and a core soon after a wake-up. This is the crate's only unsafe code; it must hold no policy
+//! and no data.
 //!
 //! # The barrier
 //! The embedded engine ends every write with `sync_file_range`, which neither flushes the drive's
@@ -28,8 +29,8 @@
 // AUDIT: the reason for each unsafe block stands at the block: one system call on a descriptor that
 // is passed through unchanged, and one on two paths, of which one is read too; locking and unlocking
 // address ranges that are never read or written here; asking for the page size, for what a thread has
-// used, and for its time slices, and setting these; and the allocator, which hands every request on to mimalloc and writes zeros over
-// memory that its owner has given back and nobody else has got yet.
+// used, and for its time slices, and setting these; and the allocator, which hands every request on to
+// mimalloc and writes zeros over memory that its owner has given back and nobody else has got yet.
 #![allow(unsafe_code)]
 
 use mimalloc::MiMalloc;
@@ -280,9 +281,9 @@ const SLICE_NS: u64 = 100_000;
 
 /// Asks that this thread, once it is woken, needn't wait until another one's time slice is over: it
 /// gets shorter slices, as many more of them as they are shorter, so that its share of the core stays
-/// what it is. Threads that it starts have ordinary ones (and a niceness below 0 becomes 0). Since Linux 6.12 (`sched_setattr(2)`,
-/// `sched_runtime` of an ordinary thread); an older one takes the wish and does nothing. Needs no
-/// privilege.
+/// what it is. Threads that it starts have ordinary ones (and a niceness below 0 becomes 0). Since
+/// Linux 6.12 (`sched_setattr(2)`, `sched_runtime` of an ordinary thread); an older one takes the wish
+/// and does nothing. Needs no privilege.
 ///
 /// # Errors
 /// When the kernel, or a filter of system calls, refuses; nothing changed then.

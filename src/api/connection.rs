@@ -1,7 +1,7 @@
 //! One accepted connection: the stream that hyper reads and writes, the place that it takes up,
 //! and who is at the other end. It can be cut from outside at any moment.
 
-use super::crowd::Place;
+use super::crowd::{ClientKey, Place, client_key};
 use super::identity::PeerIdentity;
 use super::pulse::Pulse;
 use crate::clock::Timestamp;
@@ -29,6 +29,8 @@ pub struct PeerInfo {
     pub address: SocketAddr,
     /// The same as text, as each of its entries has it.
     pub origin: Arc<str>,
+    /// The client that the identity stands for, wherever it connects from.
+    pub(super) client: ClientKey,
     /// Whether it takes its answers.
     pub(super) pulse: Pulse,
     withdrawn: AtomicBool,
@@ -38,6 +40,7 @@ impl PeerInfo {
     /// A peer whose certificate was verified.
     pub fn new(identity: PeerIdentity, address: SocketAddr) -> PeerInfo {
         PeerInfo {
+            client: client_key(&identity),
             identity,
             address,
             origin: Arc::from(address.to_string()),

@@ -1,5 +1,6 @@
 //! How many places one address or client holds, so that one can't take those of all others.
 
+use super::identity::PeerIdentity;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
@@ -20,6 +21,11 @@ pub(super) struct Spot<K: Eq + Hash> {
 
 /// Who a client is, wherever it comes from: its CA's key and its URI.
 pub(super) type ClientKey = ([u8; 32], String);
+
+/// The client that `identity` stands for.
+pub(super) fn client_key(identity: &PeerIdentity) -> ClientKey {
+    (identity.issuer_key, identity.uri.clone())
+}
 
 /// A place among all connections, and one each among those of the same address and of the same
 /// client where these are counted.

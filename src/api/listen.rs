@@ -4,7 +4,7 @@
 //! a single host can't keep the others out.
 
 use super::connection::{Beginning, Connection, PeerInfo, TlsConnection};
-use super::crowd::{ClientKey, Crowd, Place};
+use super::crowd::{ClientKey, Crowd, Place, client_key};
 use super::refusal::{Refusal, RefusedHandshakes};
 use super::strangers::Strangers;
 use super::tls::{ALPN_H2, Tls, Trust};
@@ -285,8 +285,7 @@ impl Doorkeeper {
             .ok_or(Refusal::NoCertificate)?
             .clone();
 
-        let client = (identity.issuer_key, identity.uri.clone());
-        place.of_client = Some(clients.take(client).ok_or(Refusal::Full)?);
+        place.of_client = Some(clients.take(client_key(&identity)).ok_or(Refusal::Full)?);
         let peer = Arc::new(PeerInfo::new(identity, address));
         let age = self.bounds.connection_age + self.bounds.connection_grace;
         let cut_all = cut(self.cut_all.clone());

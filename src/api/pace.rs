@@ -61,10 +61,12 @@ impl Clients {
         if clients.len() >= CLIENTS_KEPT {
             clients.retain(|_, c| !c.refusals.are_over() || !c.taken_back.are_over());
         }
-        let client = clients.entry(key(peer)).or_insert_with(|| Client {
-            refusals: Turns::none(),
-            taken_back: Turns::none(),
-        });
+        let client = clients
+            .entry(peer.client.clone())
+            .or_insert_with(|| Client {
+                refusals: Turns::none(),
+                taken_back: Turns::none(),
+            });
         which(client).take(PACE)
     }
 
@@ -73,17 +75,13 @@ impl Clients {
     /// itself: a busy client would wait for its own calls for ever.
     fn hold(&self, peer: &PeerInfo) -> Duration {
         let clients = self.lock();
-        let away = clients.get(&key(peer)).map(|c| c.taken_back.away(PACE));
+        let away = clients.get(&peer.client).map(|c| c.taken_back.away(PACE));
         drop(clients);
         match away {
             Some(away) if !away.is_zero() => away.mul_f64(1.0 + ids::chance()).min(PACE.longest),
             _ => Duration::ZERO,
         }
     }
-}
-
-fn key(peer: &PeerInfo) -> ClientKey {
-    (peer.identity.issuer_key, peer.identity.uri.clone())
 }
 
 /// Puts every refusal of a call in its client's turns.
@@ -357,7 +355,7 @@ mod tests {
     #[test]
     fn calls_that_are_held_hold_up_no_further_ones() {
         let (clients, peer) = (Clients::default(), peer("busy"));
-        let away = || clients.lock()[&key(&peer)].taken_back.away(PACE);
+        let away = || clients.lock()[&peer.client].taken_back.away(PACE);
         for _ in 0..2 * limits::REFUSALS_PER_SECOND {
             clients.take(&peer, |client| &mut client.taken_back);
         }

@@ -15,7 +15,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 use tonic::transport::Server;
@@ -122,8 +122,7 @@ pub async fn serve(
                 .build_v1()?,
         );
     }
-    let (stop, stopped) = oneshot::channel::<()>();
-    let (stopping, is_stopping) = watch::channel(false);
+    let (stop, mut stopped) = watch::channel(false);
     let incoming = accept_tls(
         listener,
         Arc::new(Doorkeeper {
@@ -139,11 +138,11 @@ pub async fn serve(
         .max_connection_age(bounds.connection_age)
         .layer(PulseLayer::new(clock.clone()))
         // Around deadlines: theirs are refusals, too.
-        .layer(PaceLayer::until(is_stopping))
+        .layer(PaceLayer::until(stopped.clone()))
         .layer(DeadlineLayer::new(clock, bounds.deadline))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, async {
-            let _ = stopped.await;
+            let _ = stopped.wait_for(|stopped| *stopped).await;
         });
     let mut server = pin!(server);
 
@@ -156,8 +155,7 @@ pub async fn serve(
     }
     // Health first, so that no balancer sends here what will be refused.
     health.set(State::Draining);
-    let _ = stop.send(());
-    stopping.send_replace(true);
+    stop.send_replace(true);
     if let Ok(ended) = tokio::time::timeout(bounds.drain, &mut server).await {
         ended?;
         return Ok(Ended::Drained);
