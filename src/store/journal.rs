@@ -13,7 +13,8 @@
 //! # What it must never do
 //! Take a record for whole that isn't, or pass over one that was acknowledged: a record that is
 //! damaged while a later one of the same turn is whole is no torn end but damage, and so are turns
-//! or rounds that don't follow each other.
+//! or rounds that don't follow each other. Only a file whose rounds the engine has for certain is not
+//! held to that: the first record of its next turn may lie over any part of it.
 
 use super::durable::sync_directory;
 use super::embedded::guarded::refused;
@@ -151,15 +152,15 @@ impl Journal {
         ) else {
             return Err(damaged("there are two files"));
         };
-        let (last_turn, last_file, rounds) = in_order(first, second)?;
+        let (last_turn, last_file, rounds) = in_order(first, second, applied)?;
         let (first, last) = match (rounds.first(), rounds.last()) {
             (Some(first), Some(last)) => (first.sequence, last.sequence),
-            _ => (applied + 1, applied),
+            _ => (applied.saturating_add(1), applied),
         };
         if rounds.is_empty() && applied > 0 {
             return Err(damaged("its rounds are gone"));
         }
-        if first > applied + 1 {
+        if first > applied.saturating_add(1) {
             return Err(damaged(
                 "rounds are missing between the engine's and its own",
             ));
@@ -332,6 +333,18 @@ impl<'a> Record<'a> {
 struct Turn {
     number: u64,
     rounds: Vec<Recorded>,
+    /// What shows that it had more of them, if anything does.
+    spoilt: Option<&'static str>,
+}
+
+impl Turn {
+    /// Its rounds, when nothing is wrong with them.
+    fn whole(self) -> Result<Vec<Recorded>, StoreError> {
+        match self.spoilt {
+            Some(what) => Err(damaged(what)),
+            None => Ok(self.rounds),
+        }
+    }
 }
 
 /// What a file holds.
@@ -341,6 +354,9 @@ enum Found {
     /// Its first record isn't whole. What lies behind is of this turn at the most; 0 for nothing.
     NoneBefore(u64),
 }
+
+const FIRST_IS_DAMAGED: &str = "the first round of a turn is damaged";
+const FILES_UNLIKE: &str = "its files don't follow each other";
 
 fn found_in(bytes: &[u8], id: JournalId) -> Result<Found, StoreError> {
     let Some(first) = Record::first(bytes) else {
@@ -353,6 +369,7 @@ fn found_in(bytes: &[u8], id: JournalId) -> Result<Found, StoreError> {
     let mut turn = Turn {
         number: first.turn,
         rounds: Vec::new(),
+        spoilt: None,
     };
     let mut at = 0u64;
     while let Some(record) = rest(bytes, at).and_then(Record::first) {
@@ -365,7 +382,8 @@ fn found_in(bytes: &[u8], id: JournalId) -> Result<Found, StoreError> {
             break;
         }
         if record.sequence != expected {
-            return Err(damaged("a round is not the one that follows"));
+            turn.spoilt = Some("a round is not the one that follows");
+            break;
         }
         at += record.bytes();
         let read = record.read();
@@ -375,8 +393,15 @@ fn found_in(bytes: &[u8], id: JournalId) -> Result<Found, StoreError> {
     // Whatever comes behind was never acknowledged, unless a whole record of this turn is there.
     let mut beyond = at;
     while let Some(tail) = rest(bytes, beyond) {
-        if Record::first(tail).is_some_and(|r| r.id == id && r.turn == turn.number) {
-            return Err(damaged("a round in its midst is damaged"));
+        match Record::first(tail) {
+            // The one that was first is synced before the next one is written.
+            Some(record) if record.id == id && record.turn > turn.number => {
+                return Err(damaged(FIRST_IS_DAMAGED));
+            }
+            Some(record) if record.id == id && record.turn == turn.number => {
+                turn.spoilt = turn.spoilt.or(Some("a round in its midst is damaged"));
+            }
+            _ => {}
         }
         beyond += PAGE_BYTES;
     }
@@ -395,32 +420,45 @@ fn rest(bytes: &[u8], at: u64) -> Option<&[u8]> {
         .filter(|rest| !rest.is_empty())
 }
 
-/// The rounds of both files in order; the last turn and its file.
-fn in_order(first: Found, second: Found) -> Result<(u64, usize, Vec<Recorded>), StoreError> {
-    let (mut older, newer, file) = match (first, second) {
+/// The rounds of both files in order; the last turn and its file. `applied` is the last round that the
+/// engine has for certain.
+fn in_order(
+    first: Found,
+    second: Found,
+    applied: u64,
+) -> Result<(u64, usize, Vec<Recorded>), StoreError> {
+    let (older, newer, file) = match (first, second) {
         (Found::NoneBefore(0), Found::NoneBefore(0)) => return Ok((0, 1, Vec::new())),
         // The first record of the next turn, when it is torn, stands before older turns only.
         (Found::Turn(only), Found::NoneBefore(turn)) if turn < only.number => {
-            return Ok((only.number, 0, only.rounds));
+            return Ok((only.number, 0, only.whole()?));
         }
         (Found::NoneBefore(turn), Found::Turn(only)) if turn < only.number => {
-            return Ok((only.number, 1, only.rounds));
+            return Ok((only.number, 1, only.whole()?));
         }
         (Found::Turn(a), Found::Turn(b)) if a.number < b.number => (a, b, 1),
         (Found::Turn(a), Found::Turn(b)) => (b, a, 0),
-        _ => {
-            return Err(damaged("the first round of a turn is damaged"));
-        }
+        _ => return Err(damaged(FIRST_IS_DAMAGED)),
     };
-    let follows = match (older.rounds.last(), newer.rounds.first()) {
-        (Some(last), Some(first)) => last.sequence + 1 == first.sequence,
-        _ => false,
-    };
-    if older.number + 1 != newer.number || !follows {
-        return Err(damaged("its files don't follow each other"));
+    let (turn, newer) = (newer.number, newer.whole()?);
+    if older.number + 1 != turn {
+        return Err(damaged(FILES_UNLIKE));
     }
-    older.rounds.extend(newer.rounds);
-    Ok((newer.number, file, older.rounds))
+    let begins = newer.first().map_or(0, |round| round.sequence);
+    let whole = older.whole().and_then(|rounds| {
+        let follows = rounds.last().map(|round| round.sequence + 1) == Some(begins);
+        follows.then_some(rounds).ok_or(damaged(FILES_UNLIKE))
+    });
+    match whole {
+        Ok(mut rounds) => {
+            rounds.extend(newer);
+            Ok((turn, file, rounds))
+        }
+        // The older file isn't needed. Its next turn may have begun: of a first record that was never
+        // synced any part may lie over its rounds, and leave the first of them as it was.
+        Err(_) if begins <= applied.saturating_add(1) => Ok((turn, file, newer)),
+        Err(error) => Err(error),
+    }
 }
 
 fn damaged(what: &str) -> StoreError {
@@ -462,19 +500,20 @@ fn checksum(record: &[u8]) -> [u8; 4] {
 }
 
 /// For fuzzers only: the rounds, and how many rows each has, of a journal whose two files hold these
-/// records, each on a page of its own. A record gets this journal's id and a right checksum, unless it
-/// is `damaged`: bytes alone would never have one.
+/// records, each on a page of its own, beside an engine that has the rounds up to `applied`. A record
+/// gets this journal's id and a right checksum, unless it is `damaged`: bytes alone would never have
+/// one.
 ///
 /// # Errors
 /// What opening such a journal says.
 #[cfg(feature = "fault-injection")]
-pub fn reread(files: [&[Piece<'_>]; 2]) -> Result<Vec<(u64, usize)>, StoreError> {
+pub fn reread(files: [&[Piece<'_>]; 2], applied: u64) -> Result<Vec<(u64, usize)>, StoreError> {
     let id = JournalId([7; 16]);
     let [first, second] = files.map(|pieces| {
         let pages = pieces.iter().flat_map(|piece| piece.page(id));
         pages.collect::<Vec<u8>>()
     });
-    let (_, _, rounds) = in_order(found_in(&first, id)?, found_in(&second, id)?)?;
+    let (_, _, rounds) = in_order(found_in(&first, id)?, found_in(&second, id)?, applied)?;
     let each = rounds
         .iter()
         .map(|round| (round.sequence, round.rows.len()));
@@ -611,6 +650,58 @@ mod tests {
         refused(1, 1, "in its midst");
         // The other file goes on, so this one was whole.
         refused(1, 2, "don't follow each other");
+    }
+
+    /// The power may go while the first record of a turn is written over the file that was longest
+    /// ago: whatever of it is on the disk, nothing that was synced is in want of it.
+    #[test]
+    fn a_turn_whose_first_record_is_torn_in_any_way_loses_nothing() {
+        let before = written(6);
+        let next = written(6);
+        {
+            let (mut journal, _) = open(next.path(), 6).unwrap();
+            let mut writes = WriteSet::new();
+            for row in 0..5 {
+                let value = StoredValue::Public(vec![7; 3_400]);
+                writes.put(vec![b'E', 7, row], value).unwrap();
+            }
+            journal.prepare(RoundId([7; 16]), &writes);
+            journal.write().unwrap();
+            assert_eq!(journal.record.len() as u64, 5 * PAGE_BYTES);
+        }
+        let name = FILES[0];
+        let old = std::fs::read(before.path().join(name)).unwrap();
+        let new = std::fs::read(next.path().join(name)).unwrap();
+        let page = PAGE_BYTES as usize;
+        for on_disk in 0..1u32 << 5 {
+            let mut bytes = new.clone();
+            for n in (0..5).filter(|n| on_disk & 1 << n == 0) {
+                let range = n * page..(n + 1) * page;
+                bytes[range.clone()].fill(0);
+                let had = old.get(range.start..).unwrap_or_default();
+                let had = &had[..had.len().min(page)];
+                bytes[range.start..range.start + had.len()].copy_from_slice(had);
+            }
+            std::fs::write(before.path().join(name), &bytes).unwrap();
+            let found = found(before.path(), 3);
+            let last = found.as_deref().ok().and_then(<[u64]>::last);
+            let expected = if on_disk == 31 { 7 } else { 6 };
+            assert_eq!(last, Some(&expected), "{on_disk:05b}: {found:?}");
+        }
+    }
+
+    /// A disk that loses what it said was synced is found out.
+    #[test]
+    fn a_first_record_that_goes_back_to_an_earlier_turn_is_refused() {
+        let (before, after) = (written(6), written(8));
+        let name = FILES[0];
+        let mut bytes = std::fs::read(after.path().join(name)).unwrap();
+        let page = PAGE_BYTES as usize;
+        let old = std::fs::read(before.path().join(name)).unwrap();
+        bytes[..page].copy_from_slice(&old[..page]);
+        std::fs::write(after.path().join(name), &bytes).unwrap();
+        let error = found(after.path(), 6).unwrap_err();
+        assert!(error.contains("first round of a turn"), "{error}");
     }
 
     #[test]

@@ -17,7 +17,8 @@
  * The model of the disk:
  * - Written data is durable once fsync or fdatasync of its file returned. Until then each 512-byte
  *   sector may hold any of its states since the last sync: writes may be lost in any order, and
- *   torn. Page caches are cumulative: if a later write to a sector is kept, so are earlier ones.
+ *   torn, by sectors or by pages. Page caches are cumulative: if a later write to a sector is kept,
+ *   so are earlier ones.
  * - A file's new size is durable by the same calls; until then it may be kept or lost. Data that is
  *   lost while the size is kept reads as zeros.
  * - Names (creation, rename, removal) become durable by fsync of the directory that they lie in; of
@@ -44,6 +45,7 @@
 #include <unistd.h>
 
 #define SECTOR 512
+#define PAGE 4096
 #define PATH_BYTES 4096
 
 /* One unsynced change of a file's content: what was there before. */
@@ -337,8 +339,12 @@ static void lose(struct file *f)
         if (c->offset + (off_t)c->bytes > extent)
             extent = c->offset + (off_t)c->bytes;
     unsigned char *kept = room((size_t)(extent / SECTOR + 1));
-    /* All kept, all lost, a tail lost, or each for itself. */
-    int manner = (int)chance(4);
+    /* All kept, all lost, a tail lost, each change for itself, or each page for itself: most systems
+     * write whole pages, and a file that is written over from its beginning may keep any of them. */
+    int manner = (int)chance(5);
+    unsigned char *page_lost = room((size_t)(extent / PAGE + 1));
+    for (off_t page = 0; page <= extent / PAGE; page++)
+        page_lost[page] = (unsigned char)chance(2);
     int tail = count ? (int)chance((uint64_t)count + 1) : 0, index = 0;
     for (struct change *c = f->latest; c; c = c->earlier, index++) {
         if (c->shrink) {
@@ -346,14 +352,18 @@ static void lose(struct file *f)
                 put_back(f, c->offset, c->old, c->bytes, end);
             continue;
         }
-        int fate = manner == 0 ? 0 : manner == 1 ? 1 : manner == 2 ? index < tail : (int)chance(3);
+        int fate = manner == 0   ? 0
+                   : manner == 1 ? 1
+                   : manner == 2 ? index < tail
+                   : manner == 3 ? (int)chance(3)
+                                 : 3;
         size_t done = 0;
         while (done < c->bytes) {
             off_t at = c->offset + (off_t)done;
             size_t piece = SECTOR - (size_t)(at % SECTOR);
             if (piece > c->bytes - done)
                 piece = c->bytes - done;
-            int lost = fate == 2 ? (int)chance(2) : fate;
+            int lost = fate == 2 ? (int)chance(2) : fate == 3 ? page_lost[at / PAGE] : fate;
             if (!kept[at / SECTOR]) {
                 if (lost)
                     put_back(f, at, c->old + done, piece, end);
@@ -364,6 +374,7 @@ static void lose(struct file *f)
         }
     }
     free(kept);
+    free(page_lost);
 }
 
 static void lose_names(void)

@@ -85,6 +85,8 @@ fn no_acknowledged_round_is_lost_by_a_power_cut(engine: EngineKind) {
     let (mut done, mut rounds, mut unbroken) = (0, 0, 0u64);
     while done < cuts {
         let place = Place::of(engine);
+        // What is written, and how long the journal's files get.
+        let content = seeds.next();
         let mut held = 0;
         for _ in 0..LIVES_OF_A_STORE.min(cuts - done) {
             let seed = seeds.next();
@@ -94,7 +96,7 @@ fn no_acknowledged_round_is_lost_by_a_power_cut(engine: EngineKind) {
                 cut_at_max(engine)
             };
             let cut = Cut::at(1 + seed / 3 % bound, seed);
-            let life = Life::of("store", &place, seeds.first, ROUNDS_OF_A_LIFE);
+            let life = Life::of("store", &place, content, ROUNDS_OF_A_LIFE);
             let lived = lived_under(&life, cutter, &cut);
             held = expect_whole(&life, held.max(lived.acknowledged), &cut.to_string());
             done += u64::from(lived.was_cut);
