@@ -145,34 +145,35 @@ where
     fn call(&mut self, request: Request<B>) -> Paced<S, B> {
         let peer = request.extensions().get::<Arc<PeerInfo>>().cloned();
         let hold = peer.as_ref().map(|peer| self.layer.clients.hold(peer));
-        let (held, inner) = match hold {
+        let (held, inner, begun) = match hold {
             Some(away) if !away.is_zero() => {
                 let held = Held {
                     turn: Box::pin(self.layer.turn(away)),
                     service: self.inner.clone(),
-                    request: Some(request),
+                    call: Some((request, peer)),
                 };
-                (Some(held), None)
+                (Some(held), None, None)
             }
-            _ => (None, Some(self.inner.call(request))),
+            _ => (None, Some(self.inner.call(request)), peer),
         };
         Paced {
             held,
             inner,
             waiting: None,
             unanswered: Unanswered {
-                peer,
+                peer: begun,
                 layer: self.layer.clone(),
             },
         }
     }
 }
 
-/// A call that isn't begun before its turn.
+/// A call that isn't begun before its turn. Whoever takes it back takes no turn for it: it told nothing,
+/// and a busy client whose calls are held for longer than it waits would hold itself up for ever.
 struct Held<S, B> {
     turn: Pin<Box<dyn Future<Output = ()> + Send>>,
     service: S,
-    request: Option<Request<B>>,
+    call: Option<(Request<B>, Option<Arc<PeerInfo>>)>,
 }
 
 /// A refusal, when its turn has come.
@@ -181,6 +182,7 @@ type Waiting = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 /// A call that has no answer yet. If it is dropped, its client took it back: reset its stream, or gave it
 /// no time. A client could guess so: what isn't answered at once was refused.
 struct Unanswered {
+    /// Whose it is, from when it is begun until it is answered.
     peer: Option<Arc<PeerInfo>>,
     layer: PaceLayer,
 }
@@ -220,8 +222,9 @@ where
         if let Some(held) = this.held {
             std::task::ready!(held.turn.as_mut().poll(cx));
             std::task::ready!(held.service.poll_ready(cx))?;
-            if let Some(request) = held.request.take() {
+            if let Some((request, peer)) = held.call.take() {
                 this.inner.set(Some(held.service.call(request)));
+                this.unanswered.peer = peer;
             }
             *this.held = None;
         }
@@ -337,10 +340,10 @@ mod tests {
         });
         let mut service = PaceLayer::until(is_stopping).layer(inner);
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        // Dropped before they were polled once, each a call that its client took back.
-        for _ in 0..limits::REFUSALS_AT_ONCE + limits::REFUSALS_PER_SECOND {
-            drop(service.call(asked("one", true)));
-        }
+        // All under way at once, and dropped before they were polled once: its client took them back.
+        let calls = 0..limits::REFUSALS_AT_ONCE + limits::REFUSALS_PER_SECOND;
+        let calls: Vec<_> = calls.map(|_| service.call(asked("one", true))).collect();
+        drop(calls);
         let before = begun.load(Ordering::SeqCst);
         let mut held = Box::pin(service.call(asked("one", true)));
         assert!(held.as_mut().poll(&mut cx).is_pending());
@@ -365,6 +368,42 @@ mod tests {
         assert!(holds.iter().all(|hold| *hold <= 2 * before));
         let [least, most] = [holds.iter().min(), holds.iter().max()];
         assert!(most > least, "they would all begin at once");
+    }
+
+    /// A portal whose calls are held for longer than it waits is served again all the same.
+    #[tokio::test]
+    async fn held_calls_that_are_taken_back_hold_up_no_further_ones() {
+        let (stopping, is_stopping) = watch::channel(false);
+        let layer = PaceLayer::until(is_stopping);
+        let mut service = layer.layer(service_fn(|_: Request<bool>| {
+            std::future::pending::<Result<Response<Body>, Infallible>>()
+        }));
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let away = || {
+            let clients = layer.clients.lock();
+            clients[&peer("busy").client].taken_back.away(PACE)
+        };
+        let calls = 0..2 * limits::REFUSALS_PER_SECOND;
+        let calls: Vec<_> = calls.map(|_| service.call(asked("busy", true))).collect();
+        drop(calls);
+        let before = away();
+        assert!(before > Duration::from_secs(1));
+        for _ in 0..2 * limits::REFUSALS_PER_SECOND {
+            let mut held = Box::pin(service.call(asked("busy", true)));
+            assert!(held.as_mut().poll(&mut cx).is_pending());
+        }
+        let after = away();
+        assert!(after <= before);
+        // Once begun they count as any other.
+        let mut begun: Vec<_> = (0..limits::REFUSALS_PER_SECOND)
+            .map(|_| Box::pin(service.call(asked("busy", true))))
+            .collect();
+        stopping.send_replace(true);
+        for call in &mut begun {
+            assert!(call.as_mut().poll(&mut cx).is_pending());
+        }
+        drop(begun);
+        assert!(away() > after);
     }
 
     #[test]
