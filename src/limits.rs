@@ -18,6 +18,9 @@ pub const QUEUE_COMMANDS_MAX: usize = 4_096;
 pub const QUEUE_COMMANDS_PER_PRINCIPAL_MAX: usize = 1_024;
 /// A round that takes longer than this ends the process: the engine hangs.
 pub const ROUND_MS_MAX: u64 = 10_000;
+/// Reopening a store that failed, and reading it again, ends the process when it takes longer than
+/// this: a start takes 13 s a million live tokens, and whatever hangs would hang a stop as well.
+pub const REOPENING_MS_MAX: u64 = 10 * 60 * 1000;
 /// Bytes of one of the journal's two files, past which it is the other one's turn. Rounds of both may
 /// be in memory, and have to go into the engine within the reserve of space.
 pub const JOURNAL_BYTES_MAX: u64 = 2 << 20;

@@ -468,6 +468,8 @@ impl Committer {
                     what,
                     "a commit's outcome is unknown; looking"
                 );
+                // Looking opens the store anew: that may take longer than a round may.
+                let _watched = self.watchdog.begin_reopening(self.clock.monotonic_ms());
                 let settled = self.store.settle(id);
                 // The store was reopened on the way: before the next round, what it holds is
                 // compared with what was acknowledged.
@@ -650,6 +652,7 @@ impl Committer {
 
     /// Reopens the store and compares it with what callers were told.
     fn recover(&mut self) -> bool {
+        let _watched = self.watchdog.begin_reopening(self.clock.monotonic_ms());
         self.shared.tee.failed();
         if let Err(error) = self.store.reopen() {
             tracing::error!(alarm = "store", %error, "the store can't be reopened");
