@@ -7,6 +7,7 @@ use crate::api::door::Door;
 use crate::api::proto as pb;
 use crate::api::status;
 use crate::api::violations::Violations;
+use crate::clock::Beats;
 use crate::ledger::Event;
 use crate::limits;
 use crate::policy::Rpc;
@@ -58,13 +59,19 @@ impl pb::ledger_service_server::LedgerService for Ledger {
         let admitted = self.door.admit(Rpc::GetReceipt, &request).await?;
         self.door.within_rate(&admitted)?;
         let index = request.into_inner().index;
+        // From here on, or how long it took would tell which reason it had.
+        let beats = Beats::every_ms(limits::NOT_TIED_BEAT_MS);
         let issued = admitted
             .vault
             .receipt(index, Some(admitted.principal.id))
             .await;
         let receipt = match issued {
             Ok(receipt) => receipt,
-            Err(Refusal::Denied(denial)) => return Err(admitted.denied(denial).await),
+            Err(Refusal::Denied(denial)) => {
+                let refused = admitted.denied(denial).await;
+                beats.next().await;
+                return Err(refused);
+            }
             Err(refusal) => return Err(status::of_refusal(&refusal)),
         };
         Ok(Response::new(pb::GetReceiptResponse {
