@@ -182,7 +182,7 @@ impl Play {
                 clock.step_to(now);
                 played?;
             }
-            Op::Tick => self.world.home.vault().tick(),
+            Op::Tick => self.world.tick()?,
             Op::Compare => self.compare()?,
             Op::Disable { who } => self.disable(*who)?,
             Op::Enrol { tag } => self.enrol(*tag)?,
