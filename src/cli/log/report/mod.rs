@@ -128,8 +128,18 @@ mod tests {
     #[test]
     fn an_empty_or_closed_export_has_a_page_too() {
         let dir = tempfile::tempdir().unwrap();
-        for export in ["ok_export_empty.jsonl", "ok_export_narrow.jsonl"] {
-            report(export, &dir.path().join(export)).unwrap();
+        for (export, said) in [
+            ("ok_export_empty.jsonl", "no entry is open"),
+            (
+                "ok_export_narrow.jsonl",
+                "each shows that it misses the filter",
+            ),
+        ] {
+            let path = dir.path().join(export);
+            report(export, &path).unwrap();
+            let page = std::fs::read_to_string(&path).unwrap();
+            assert!(page.contains(said), "{export}: {said}");
+            assert!(page.contains("</html>"), "{export}");
         }
     }
 
